@@ -1,0 +1,102 @@
+"""Commands that look without running: check, plan, sources, schema, list."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from niche_sim.errors import InputError
+
+
+@click.command(short_help="Check experiment and other configuration files.")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a mistake.")
+def check(files: tuple[str, ...], as_json: bool) -> int:
+    """Check FILEs and report every mistake of each, with line, column and what was expected.
+
+    Exit code 2 if there is any mistake. With --json each line holds file, line, column, path, code, message.
+
+    \b
+    Examples:
+      niche-sim check my_experiment.yaml
+      niche-sim check experiments/*/experiment.yaml --json
+    """
+    from niche_sim.config import check_files
+
+    seen: set[Any] = set()
+    for file in dict.fromkeys(files):
+        # One file at a time: a mistake may lie in another file that this one names.
+        problems = check_files([file])
+        for problem in problems:
+            if problem not in seen:
+                click.echo(json.dumps(asdict(problem)) if as_json else str(problem), err=not as_json)
+        seen.update(problems)
+        if not problems and not as_json:
+            click.echo(f"{file}: ok")
+    return InputError.exit_code if seen else 0
+
+
+@click.command(short_help="Say what a run would need.")
+@click.argument("experiment")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def plan(experiment: str, as_json: bool) -> None:
+    """Say how many voxels, cells, ticks, and how much memory and disk a run of EXPERIMENT needs.
+
+    Also tells the tick against its limit of accuracy: the largest hazard times the tick should stay small.
+    """
+    from niche_sim.config import load_experiment
+    from niche_sim.plan import describe_plan, estimate
+
+    need = estimate(load_experiment(experiment))
+    click.echo(json.dumps(need, indent=1) if as_json else "\n".join(describe_plan(need)))
+
+
+@click.command(short_help="Print every number with its source.")
+@click.argument("experiment")
+@click.option("--bibtex", is_flag=True, help="Print the papers used, as BibTeX.")
+def sources(experiment: str, bibtex: bool) -> None:
+    """Print every number that EXPERIMENT uses with range, status and source, and the papers behind them."""
+    from niche_sim.config import load_experiment
+    from niche_sim.store.sources import collect_rows, count_statuses, list_papers, write_bibtex
+
+    rows = collect_rows(load_experiment(experiment))
+    papers = list_papers(rows)
+    if bibtex:
+        click.echo(write_bibtex(papers), nl=False)
+        return
+    headings = ("name", "value", "range", "status", "source")
+    texts = [(r.name, r.value, " to ".join(r.range), r.status, r.source) for r in rows]
+    widths = [max(len(line[k]) for line in [headings, *texts]) for k in range(len(headings))]
+    for line in [headings, *texts]:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip())
+    counts = ", ".join(f"{count} {status}" for status, count in count_statuses(rows).items())
+    click.echo(f"\n{len(rows)} numbers: {counts}")
+    click.echo(f"{len(papers)} papers (--bibtex prints them): " + ", ".join(papers))
+
+
+@click.command(short_help="Print the JSON Schema of experiment files.")
+def schema() -> None:
+    """Print the JSON Schema of experiment files, for editors that complete and check.
+
+    \b
+    Example:
+      niche-sim schema > experiment.schema.json
+      # then, as the first line of an experiment:
+      # yaml-language-server: $schema=experiment.schema.json
+    """
+    from niche_sim.config import experiment_schema
+
+    click.echo(json.dumps(experiment_schema(), indent=1))
+
+
+@click.command("list", short_help="List what is shipped.")
+def listing() -> None:
+    """List the shipped experiments, scenes, patients, regimens, drugs and parameter sets."""
+    from niche_sim.config import list_available
+
+    for kind, names in list_available().items():
+        click.echo(f"{kind}:")
+        for name in names:
+            click.echo(f"  {Path(name).name if isinstance(name, Path) else name}")

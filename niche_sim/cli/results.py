@@ -1,0 +1,67 @@
+"""Commands that take a results folder: hash, verify, plot, report."""
+
+from pathlib import Path
+
+import click
+
+from niche_sim.errors import InputError
+
+_FOLDER = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+
+
+@click.command("hash", short_help="Print the hash of a result.")
+@_FOLDER
+def hash_command(directory: Path) -> None:
+    """Print the SHA-256 over the final state and every table of the result in DIR.
+
+    It is computed again from the values in the files, after comparing their checksums. Two runs of the same
+    experiment with the same seed have the same hash, whatever the number of threads.
+    """
+    from niche_sim.store import hash_result
+
+    click.echo(hash_result(directory))
+
+
+@click.command(short_help="Check every file of a result.")
+@_FOLDER
+def verify(directory: Path) -> None:
+    """Compare every file of the result in DIR with the checksum written beside it.
+
+    Exit code 2, and one line a file, if anything was changed, lost or added.
+    """
+    from niche_sim.store import verify as find_problems
+
+    problems = find_problems(directory)
+    if problems:
+        lines = [f"{directory / problem.path}: {problem.message}" for problem in problems]
+        raise InputError("\n".join([*lines, _count(len(lines))]))
+    click.echo(f"{directory}: ok")
+
+
+def _count(number: int) -> str:
+    return f"{number} {'file is' if number == 1 else 'files are'} not as written"
+
+
+@click.command(short_help="Draw the figures of a result.")
+@_FOLDER
+def plot(directory: Path) -> None:
+    """Draw the figures of the result in DIR again, into DIR/figures."""
+    from niche_sim.store import load
+
+    load(directory)  # refuses what is no result before anything is drawn
+    from niche_sim.view.figures import draw_figures
+
+    for path in draw_figures(directory):
+        click.echo(str(path))
+
+
+@click.command(short_help="Write the report of a result.")
+@_FOLDER
+def report(directory: Path) -> None:
+    """Write the report of the result in DIR again: one HTML file that needs nothing else."""
+    from niche_sim.store import load
+
+    load(directory)
+    from niche_sim.view.report import write_report
+
+    click.echo(str(write_report(directory)))

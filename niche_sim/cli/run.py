@@ -1,0 +1,118 @@
+"""`niche-sim run`: simulate, write the result, draw it, say what happened."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from niche_sim.progress import ProgressReport
+
+_MOST_THREADS = 1024
+
+
+def default_threads() -> int:
+    """Return the number of processors this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+@contextmanager
+def stop_on_signal(progress: "ProgressReport") -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM also end the threads of the arms, for which a leaving main thread would wait."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        progress.stop()
+        raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@click.command(short_help="Run an experiment and write its results.")
+@click.argument("experiment")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to create.  [default: results/NAME]")
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), help="Replace the seed of the experiment.")
+@click.option(
+    "--threads", type=click.IntRange(1, _MOST_THREADS),
+    help="Arms run side by side.  [default: the processors at hand]",
+)  # fmt: skip
+@click.option("--length", help='Replace the simulated time, e.g. "90 d" or "2 yr".')
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Replace one value; repeatable.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--no-figures", is_flag=True, help="Skip figures and report; `plot` and `report` make them.")
+def run(
+    experiment: str, out: Path | None, seed: int | None, threads: int | None, length: str | None,
+    settings: tuple[str, ...], quiet: bool, no_figures: bool,
+) -> None:  # fmt: skip
+    """Run EXPERIMENT, all its arms, and write a results folder.
+
+    The folder appears only when the run is complete; a folder that exists and is not empty is refused before
+    anything is computed. The same seed gives the same results on any number of threads.
+
+    \b
+    Examples:
+      niche-sim run e00_zoledronate_niche
+      niche-sim run e00_zoledronate_niche --length "90 d" --out results/short
+      niche-sim run my.yaml --seed 7 --set "dormancy.exit_rate=1e-4 /d" --set population.dormant_dtc=12
+    """
+    from niche_sim.config import load_experiment
+    from niche_sim.progress import ProgressReport
+
+    loaded = load_experiment(experiment, sets=settings, seed=seed, length=length)
+    target = out if out is not None else Path("results") / loaded.name
+    with ProgressReport(quiet=quiet) as progress:
+        with stop_on_signal(progress):
+            _simulate(loaded, target, threads or default_threads(), progress)
+        if not no_figures:
+            _draw(target, progress)
+    if not quiet:
+        click.echo("\n".join(_summarise(target)))
+
+
+def _simulate(experiment: Any, target: Path, threads: int, progress: "ProgressReport") -> None:
+    from niche_sim.store import reserve, write_result
+
+    started = datetime.now(UTC)
+    with reserve(target) as place:
+        # Imported only now: a folder that cannot be used must be refused at once.
+        from niche_sim.simulation import run_experiment
+
+        finished = run_experiment(experiment, threads=threads, progress=progress)
+        progress.say("writing the results")
+        ended = datetime.now(UTC)
+        write_result(target, finished, experiment, threads=threads, started=started, ended=ended, place=place)
+
+
+def _draw(target: Path, progress: "ProgressReport") -> None:
+    from niche_sim.view.figures import draw_figures
+    from niche_sim.view.report import write_report
+
+    progress.say("drawing the figures and the report")
+    draw_figures(target)
+    write_report(target)
+
+
+def _summarise(target: Path) -> list[str]:
+    from niche_sim.store import load
+    from niche_sim.view.report import summary_lines
+
+    result = load(target)
+    counts = result.manifest["sources"]["counts"]
+    total = sum(counts.values())
+    lines = list(summary_lines(result))
+    lines += ["", f"parameters: {counts.get('assumed', 0)} of {total} are assumed (see `niche-sim sources`)"]
+    lines += [f"results:    {target}"]
+    if (target / "report.html").exists():
+        lines += [f"report:     {target / 'report.html'}"]
+    return lines

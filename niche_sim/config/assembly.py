@@ -1,0 +1,243 @@
+"""Checks every part of an experiment, then joins them."""
+
+import re
+from typing import Any
+
+from niche_sim.config.checks import (
+    check_course,
+    check_population,
+    check_record,
+    check_route,
+    check_scene,
+    check_time,
+    find_image,
+)
+from niche_sim.config.drugs import DrugFile, read_drug
+from niche_sim.config.experiment import Arm, Experiment
+from niche_sim.config.library import list_names
+from niche_sim.config.numbers import check_override, read_parameters
+from niche_sim.config.patients import read_patient
+from niche_sim.config.problems import Path, suggest
+from niche_sim.config.reader import Document
+from niche_sim.config.references import expand
+from niche_sim.config.report import Report
+from niche_sim.config.schema import (
+    ARM_NAME,
+    SCENES,
+    SWITCHES,
+    CourseModel,
+    ExperimentModel,
+    ImageScene,
+    PopulationModel,
+    RecordModel,
+    SceneSpec,
+    TimeModel,
+    list_keys,
+)
+from niche_sim.errors import InputError
+from niche_sim.host import Course
+from niche_sim.parameters import ParameterSet
+from niche_sim.units import convert, quote
+
+
+def build(report: Report, reference: ParameterSet, shortened: bool) -> Experiment:
+    """Check every part, so that the mistakes of all are found, then join them."""
+    model = report.check_model(ExperimentModel)
+    parameters = _read_parameters(report, reference)
+    scene = read_scene(report, ("scene",)) if report.document.get(("scene",)) is not None else None
+    patient = read_patient(report, ("patient",)) if report.document.get(("patient",)) is not None else None
+    # What is sound is checked further even if something else is not.
+    time, record = report.read_part(TimeModel, ("time",)), report.read_part(RecordModel, ("record",))
+    if time is not None:
+        check_time(report, ("time",), time)
+    if time is not None and record is not None:
+        record = _shorten_record(record, time.length_h) if shortened else record
+        check_record(report, ("record",), record, time)
+    population = report.read_part(PopulationModel, ("population",))
+    if scene is not None and population is not None:
+        check_population(report, ("population",), population, scene)
+    arms, drugs = _read_arms(report, parameters or reference, None if shortened else _find_length(report))
+    report.raise_problems()
+    assert model is not None and time is not None and record is not None
+    assert parameters is not None and scene is not None and patient is not None
+    if scene.seed is None:
+        scene = scene.model_copy(update={"seed": model.seed})
+    if shortened:
+        arms = {name: _shorten_arm(arm, time.length_h) for name, arm in arms.items()}
+    return Experiment(
+        model.name,
+        model.title,
+        model.note,
+        model.seed,
+        time.length_h,
+        time.tick_h,
+        time.spin_up_h,
+        scene,
+        patient,
+        model.population,
+        parameters,
+        drugs,
+        dict.fromkeys(SWITCHES, True) | _chosen(model.switches),
+        arms,
+        record.model_copy(update={"pictures_h": _pictures(record, time.length_h)}),
+    )
+
+
+def _find_length(report: Report) -> float | None:
+    """Return the length of the run even where the rest of the time is not sound."""
+    try:
+        return convert(report.document.get(("time", "length")), "h")
+    except InputError:
+        return None
+
+
+def _chosen(switches: Any) -> dict[str, bool]:
+    return switches.model_dump(exclude_none=True) if switches is not None else {}
+
+
+def _pictures(record: Any, length_h: float) -> list[float]:
+    """Return the times of pictures in order; by default the start and the end."""
+    return sorted(set([0.0, length_h] if record.pictures_h is None else record.pictures_h))
+
+
+def _shorten_record(record: Any, length_h: float) -> Any:
+    if record.pictures_h is None or max(record.pictures_h, default=0.0) <= length_h:
+        return record
+    kept = [time_h for time_h in record.pictures_h if time_h < length_h]
+    return record.model_copy(update={"pictures_h": [*kept, length_h]})
+
+
+def _shorten_arm(arm: Arm, length_h: float) -> Arm:
+    return Arm([course for course in arm.regimen if course.start_h < length_h], arm.override, arm.switches)
+
+
+def _read_parameters(report: Report, reference: ParameterSet) -> ParameterSet | None:
+    """Return the parameters with the experiment's overrides."""
+    layout = {name: item.inside_unit for name, item in reference.items()}
+    parameters = None
+    if ("parameters",) not in report.broken:
+        parameters = read_parameters(report, ("parameters",), layout, "")
+    # Names and units of overrides can be checked even where the set itself is not sound.
+    changes = check_override(report, ("override",), parameters or reference)
+    return parameters.override(changes) if parameters is not None else None
+
+
+def read_scene(report: Report, path: Path) -> SceneSpec | None:
+    """Return the scene at a path, or None after noting its mistakes."""
+    data = report.document.get(path)
+    if path in report.broken:
+        return None
+    if not isinstance(data, dict):
+        report.fail(
+            path, "type", f"expected a mapping with kind, {', '.join(list_keys(SCENES['generated'])[:6])}"
+        )
+        return None
+    kind = data.get("kind")
+    if not isinstance(kind, str) or kind not in SCENES:
+        place: Path = (*path, "kind")
+        message = (
+            f"unknown kind of scene {quote(kind)}" if "kind" in data else "missing: 'kind' is needed here"
+        )
+        report.add(
+            place,
+            "value" if "kind" in data else "missing",
+            message + suggest(kind, SCENES),
+            key="kind" not in data,
+        )
+        return None
+    scene: Any = report.check_model(SCENES[kind], path)
+    if scene is None:
+        return None
+    before = len(report.problems)
+    check_scene(report, path, scene)
+    if isinstance(scene, ImageScene):
+        scene = find_image(report, path, scene)
+    return scene if len(report.problems) == before else None
+
+
+# ---------------------------------------------------------------- arms
+
+
+def _read_arms(
+    report: Report, parameters: ParameterSet, length_h: float | None
+) -> tuple[dict[str, Arm], dict[str, DrugFile]]:
+    """Return the arms and the drugs, as far as they are sound."""
+    data = report.document.get(("arms",))
+    found: dict[str, Arm] = {}
+    every: list[tuple[Path, CourseModel]] = []
+    for name, arm in data.items() if isinstance(data, dict) else ():
+        path: Path = ("arms", name)
+        if not re.fullmatch(ARM_NAME, name):
+            message = "the name of an arm is 1 to 64 letters, digits, _ and -, and does not begin with __"
+            report.add(path, "value", message, key=True)
+        if not isinstance(arm, dict):
+            continue
+        courses = read_courses(report, (*path, "regimen"), length_h)
+        every += courses
+        override = check_override(report, (*path, "override"), parameters)
+        switches = arm.get("switches") or {}
+        found[name] = Arm([Course(**course.model_dump()) for _, course in courses], override, switches)
+    return found, _read_drugs(report, every)
+
+
+def read_courses(report: Report, path: Path, length_h: float | None) -> list[tuple[Path, CourseModel]]:
+    """Return the sound courses of a regimen, each with its path."""
+    data = report.document.get(path)
+    if data is None or path in report.broken:
+        return []
+    if not isinstance(data, list) or len(data) > 1000:
+        report.fail(
+            path, "type", "expected the name of a regimen or a list of courses: [{drug: ..., dose: ...}]"
+        )
+        return []
+    courses = []
+    for i, entry in enumerate(data):
+        course = report.check_model(CourseModel, (*path, i))
+        if course is None:
+            _check_drug_name(report, (*path, i), entry)
+        if course is not None:
+            check_course(report, (*path, i), course, length_h)
+            courses.append(((*path, i), course))
+    return courses
+
+
+def _check_drug_name(report: Report, path: Path, entry: Any) -> None:
+    """Note an unknown drug of a course that has other mistakes."""
+    own = report.document.get(("drugs",))
+    known = [*list_names("drugs"), *(own if isinstance(own, dict) else ())]
+    drug = entry.get("drug") if isinstance(entry, dict) else None
+    if isinstance(drug, str) and drug not in known:
+        note_unknown_drug(report, path, drug, known)
+
+
+def note_unknown_drug(report: Report, path: Path, drug: str, known: list[str]) -> None:
+    report.add((*path, "drug"), "name", f"unknown drug {quote(drug)}{suggest(drug, known)}")
+
+
+def _read_drugs(report: Report, courses: list[tuple[Path, CourseModel]]) -> dict[str, DrugFile]:
+    """Return the drugs that the experiment holds or its courses name, in alphabetical order."""
+    document = report.document
+    own = document.get(("drugs",)) or {}
+    if not isinstance(own, dict):
+        report.fail(("drugs",), "type", "expected drugs: name: {...}")
+        return {}
+    known = sorted({*own, *list_names("drugs")})
+    for path, course in courses:
+        if course.drug not in known:
+            note_unknown_drug(report, path, course.drug, known)
+        elif course.drug not in own:
+            document.data["drugs"] = own
+            document.graft(
+                ("drugs", course.drug), Document("", course.drug, {(): document.place((*path, "drug"))})
+            )
+            expand(report, ("drugs", course.drug))
+    drugs = {
+        name: read_drug(report, ("drugs", name), name)
+        for name in sorted(own)
+        if ("drugs", name) not in report.broken
+    }
+    for path, course in courses:
+        drug = drugs.get(course.drug)
+        if drug is not None:
+            check_route(report, path, course, drug)
+    return {name: drug for name, drug in drugs.items() if drug is not None}

@@ -1,0 +1,142 @@
+"""What no single key can tell: times against the tick, courses against the run, size against the voxel."""
+
+import math
+from pathlib import Path as FilePath
+from typing import Any
+
+from niche_sim.config.drugs import DrugFile
+from niche_sim.config.problems import Path
+from niche_sim.config.report import Report
+from niche_sim.config.schema import (
+    CourseModel,
+    GeneratedScene,
+    ImageScene,
+    RecordModel,
+    SceneSpec,
+    TimeModel,
+    is_whole,
+)
+from niche_sim.units import quote, write
+
+MOST_VOXELS = 64_000_000
+MOST_DOSES = 100_000
+_LEAST_VOXELS = 3
+
+
+def _say(report: Report, path: Path, value: float) -> str:
+    """Return a time as the file writes it."""
+    written = report.document.get(path)
+    return quote(written if isinstance(written, str) else write(value, "h"))
+
+
+def check_time(report: Report, path: Path, time: TimeModel) -> None:
+    """Check that length and spin-up are whole numbers of ticks."""
+    for key, value in (("length", time.length_h), ("spin_up", time.spin_up_h)):
+        if not is_whole(value / time.tick_h):
+            _note_off_tick(report, (*path, key), value, time.tick_h)
+
+
+def _note_off_tick(report: Report, path: Path, value: float, tick: float) -> None:
+    near = write(max(1, round(value / tick)) * tick, "h")
+    step = write(tick, "h")
+    message = f"{_say(report, path, value)} is not a whole number of ticks of {step}; the nearest is {near}"
+    report.add(path, "range", message)
+
+
+def check_record(report: Report, path: Path, record: RecordModel, time: TimeModel) -> None:
+    """Check that intervals are whole numbers of ticks and pictures lie in the run."""
+    for key, value in (("series", record.series_h), ("cells", record.cells_h), ("fields", record.fields_h)):
+        if value is not None and not is_whole(value / time.tick_h):
+            _note_off_tick(report, (*path, key), value, time.tick_h)
+    for i, picture in enumerate(record.pictures_h or []):
+        if picture > time.length_h:
+            here, end = (*path, "pictures", i), _say(report, ("time", "length"), time.length_h)
+            report.add(here, "range", f"{_say(report, here, picture)} is after the end of the run, {end}")
+
+
+def check_course(report: Report, path: Path, course: CourseModel, length_h: float | None) -> None:
+    """Check the order of start, until and the end of the run, and how many doses there are."""
+    start, until, interval = course.start_h, course.until_h, course.interval_h
+    if length_h is not None and start >= length_h:
+        here, end = (*path, "start"), _say(report, ("time", "length"), length_h)
+        report.add(
+            here, "range", f"the course starts at {_say(report, here, start)}, but the run ends at {end}"
+        )
+    if until is not None and interval is None:
+        report.add(
+            (*path, "until"), "value", "`until` needs an `interval`; a single dose has neither", key=True
+        )
+    if until is not None and until <= start:
+        here, begin = (*path, "until"), _say(report, (*path, "start"), start)
+        report.add(here, "range", f"{_say(report, here, until)} is not after the start, {begin}")
+    if interval is not None and length_h is not None and (length_h - start) / interval > MOST_DOSES:
+        report.add((*path, "interval"), "range", f"gives more than {MOST_DOSES} doses")
+
+
+def check_route(report: Report, path: Path, course: CourseModel, drug: DrugFile) -> None:
+    """Check that a drug can be given on the route of a course."""
+    if course.route not in (None, "iv") and drug.drug.has_kinetics and drug.drug.absorption_rate <= 0:
+        report.add(
+            (*path, "route"),
+            "value",
+            f"{drug.name} has no absorption_rate, it cannot be given {course.route}",
+        )
+
+
+def check_scene(report: Report, path: Path, scene: SceneSpec) -> None:
+    """Check that the scene can be drawn with its voxels."""
+    if scene.sinusoid_diameter_um >= scene.sinusoid_spacing_um:
+        report.add((*path, "sinusoid_diameter"), "range", "must be smaller than sinusoid_spacing")
+    if isinstance(scene, GeneratedScene):
+        _check_size(report, path, scene)
+        if scene.trabecular_thickness_um < scene.voxel_um:
+            report.add(
+                (*path, "trabecular_thickness"), "range", f"is thinner than a voxel, {scene.voxel_um:g} um"
+            )
+
+
+def _check_size(report: Report, path: Path, scene: GeneratedScene) -> None:
+    voxel = scene.voxel_um
+    for i, edge in enumerate(scene.size_um):
+        ratio, here = edge / voxel, (*path, "size", i)
+        if not is_whole(ratio):
+            near = f"{max(_LEAST_VOXELS, round(ratio)) * voxel:g} um"
+            message = f"{edge:g} um is not a whole number of voxels of {voxel:g} um; the nearest is {near}"
+            report.add(here, "range", message)
+        elif round(ratio) < _LEAST_VOXELS:
+            report.add(here, "range", f"is fewer than {_LEAST_VOXELS} voxels of {voxel:g} um")
+    count = count_voxels(scene)
+    if count > MOST_VOXELS:
+        report.add((*path, "size"), "range", f"gives {count:.3g} voxels; at most {MOST_VOXELS:.3g} are possible")
+
+
+def count_voxels(scene: GeneratedScene) -> int:
+    """Return the number of voxels of a generated scene."""
+    return math.prod(round(edge / scene.voxel_um) for edge in scene.size_um)
+
+
+def check_population(report: Report, path: Path, population: Any, scene: SceneSpec) -> None:
+    """Check that the tumour cells have room, one marrow voxel each."""
+    if not isinstance(scene, GeneratedScene):
+        return
+    room = int(count_voxels(scene) * (1.0 - scene.bone_volume_fraction))
+    wanted = population.dormant_dtc + population.cycling_dtc
+    if wanted > room:
+        key = "dormant_dtc" if population.dormant_dtc >= population.cycling_dtc else "cycling_dtc"
+        report.add(
+            (*path, key), "range", f"{wanted} tumour cells do not fit into some {room} voxels of marrow"
+        )
+
+
+def find_image(report: Report, path: Path, scene: ImageScene) -> ImageScene:
+    """Return the scene with the path of its image from the file that names it; note a missing image."""
+    place = report.document.place((*path, "file"))
+    file = FilePath(place.file).parent / scene.file
+    try:
+        if not file.is_file():
+            kind = "is not a regular file" if file.exists() else "does not exist"
+            report.add((*path, "file"), "file", f"{quote(scene.file)} {kind}")
+    except (OSError, ValueError):
+        report.add((*path, "file"), "file", f"{quote(scene.file)} is not a path")
+        return scene
+    return scene.model_copy(update={"file": str(file.resolve())})

@@ -1,0 +1,130 @@
+"""Drug files: their text keys, their numbers with provenance, and the drug that the host gives."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from niche_sim.config.numbers import read_number
+from niche_sim.config.problems import Path, suggest
+from niche_sim.config.report import Report
+from niche_sim.errors import InputError
+from niche_sim.host import DRUG_LAYOUT, DRUG_TEXT, Drug, Leaf, drug_from_mapping
+from niche_sim.units import quote
+
+_MOST_TISSUES = 6
+
+
+@dataclass(frozen=True)
+class DrugFile:
+    """A drug as its file states it.
+
+    Attributes
+    ----------
+    name, title, drug_class, route : str
+    mapping : dict
+        The whole file, numbers with unit, range, status, source and note.
+    numbers : dict
+        The same nesting with plain floats in the units of `niche_sim.host.DRUG_LAYOUT`.
+    drug : niche_sim.host.Drug
+    """
+
+    name: str
+    title: str
+    drug_class: str
+    route: str
+    mapping: dict[str, Any]
+    numbers: dict[str, Any]
+    drug: Drug
+
+
+def read_drug(report: Report, path: Path, name: str | None = None) -> DrugFile | None:
+    """Return the drug at a path, or None after noting its mistakes; `name` is the name it must have."""
+    before = len(report.problems)
+    data = report.document.get(path)
+    if not report.check_keys(path, [*DRUG_TEXT, *DRUG_LAYOUT], ["name", "class", "route"]):
+        return None
+    for key, words in DRUG_TEXT.items():
+        _check_text(report, (*path, key), data, words)
+    if name is not None and isinstance(data.get("name"), str) and data["name"] != name:
+        report.add(
+            (*path, "name"), "name", f"the drug is called {quote(data['name'])}, but asked for as {name!r}"
+        )
+    mapping = {key: data[key] for key in DRUG_TEXT if key in data}
+    numbers: dict[str, Any] = {}
+    _read_group(report, path, DRUG_LAYOUT, str(data.get("class")), mapping, numbers)
+    if len(report.problems) > before:
+        return None
+    try:
+        drug = drug_from_mapping({key: data[key] for key in DRUG_TEXT if key in data} | numbers)
+    except InputError as error:
+        report.add(path, "range", str(error))
+        return None
+    return DrugFile(
+        drug.name, str(data.get("title", "")), drug.drug_class, drug.route, mapping, numbers, drug
+    )
+
+
+def _check_text(report: Report, path: Path, data: dict[str, Any], words: tuple[str, ...]) -> None:
+    key = path[-1]
+    if key not in data:
+        return
+    value = data[key]
+    if not isinstance(value, str) or not 0 < len(value) <= 300:
+        report.add(path, "type", f"expected a text, not {quote(value)}")
+    elif words and value not in words:
+        hint = suggest(value, words)
+        report.add(path, "value", f"unknown {key} {quote(value)}{hint}")
+
+
+def _read_group(
+    report: Report,
+    path: Path,
+    layout: dict[str, Any],
+    drug_class: str,
+    mapping: dict[str, Any],
+    numbers: dict[str, Any],
+) -> None:
+    """Read what a part of the layout lists, in its order."""
+    data = report.document.get(path)
+    for key, entry in layout.items():
+        here = (*path, key)
+        if key not in data:
+            _note_missing(report, here, entry, drug_class)
+        elif isinstance(entry, Leaf):
+            mapping[key], numbers[key] = _read_leaf(report, here, entry)
+        elif isinstance(entry, list):
+            mapping[key], numbers[key] = _read_tissues(report, here, entry[0])
+        elif report.check_keys(here, list(entry), []):
+            mapping[key], numbers[key] = {}, {}
+            _read_group(report, here, entry, drug_class, mapping[key], numbers[key])
+
+
+def _read_leaf(report: Report, path: Path, entry: Leaf) -> tuple[dict[str, Any], float]:
+    number = read_number(report, path, entry.unit, ".".join(str(key) for key in path))
+    return (number.plain(), number.value) if number else ({}, 0.0)
+
+
+def _read_tissues(report: Report, path: Path, layout: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+    data = report.document.get(path)
+    if not isinstance(data, list) or len(data) > _MOST_TISSUES:
+        report.fail(
+            path, "type", f"expected a list of at most {_MOST_TISSUES} tissues, each volume and clearance"
+        )
+        return [], []
+    mappings: list[Any] = []
+    numbers: list[Any] = []
+    for i in range(len(data)):
+        if report.check_keys((*path, i), list(layout), list(layout)):
+            mappings.append({})
+            numbers.append({})
+            _read_group(report, (*path, i), layout, "", mappings[-1], numbers[-1])
+    return mappings, numbers
+
+
+def _note_missing(report: Report, path: Path, entry: Any, drug_class: str) -> None:
+    """Note every number that the class of the drug needs at or below a path that is not there."""
+    if isinstance(entry, Leaf):
+        if drug_class in entry.required_for:
+            report.add(path, "missing", f"missing: the class {drug_class} needs it", key=True)
+    elif isinstance(entry, dict):
+        for key, inner in entry.items():
+            _note_missing(report, (*path, key), inner, drug_class)

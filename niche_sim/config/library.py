@@ -1,0 +1,123 @@
+"""Where named files are: experiments, parameter sets, drugs, scenes, patients, regimens."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from niche_sim.config.problems import suggest
+from niche_sim.errors import InputError
+from niche_sim.resources import configs_dir, experiments_dir
+from niche_sim.units import quote
+
+FOLDERS = {
+    "parameters": "parameter set",
+    "drugs": "drug",
+    "scenes": "scene",
+    "patients": "patient",
+    "regimens": "regimen",
+}
+"""Folders of `configs` and what each of their files is."""
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_SUFFIXES = (".yaml", ".yml")
+
+
+def list_available() -> dict[str, list[str]]:
+    """Return the names of the shipped files by kind, experiments first."""
+    names = {"experiments": list_experiments()}
+    for folder in ("scenes", "patients", "regimens", "drugs", "parameters"):
+        names[folder] = list_names(folder)
+    return names
+
+
+def list_names(folder: str) -> list[str]:
+    """Return the names of the files of one folder of `configs`."""
+    return sorted(path.stem for path in (configs_dir() / folder).glob("*.yaml"))
+
+
+def list_experiments() -> list[str]:
+    """Return the names of the shipped experiments."""
+    return sorted(path.parent.name for path in experiments_dir().glob("*/experiment.yaml"))
+
+
+def is_path(text: str) -> bool:
+    """Whether a reference is a path rather than a name."""
+    return text.endswith(_SUFFIXES) or "/" in text or os.sep in text
+
+
+def find_experiment(text: str) -> Path:
+    """Return the file of an experiment: a path, a folder with experiment.yaml, a name or its beginning.
+
+    Raises
+    ------
+    InputError
+        Nothing, or more than one experiment, has this name.
+    """
+    path = Path(text)
+    if is_path(text) or _exists(path):
+        inside = path / "experiment.yaml"
+        return inside if _exists(inside) else path
+    names = list_experiments()
+    if text in names:
+        return experiments_dir() / text / "experiment.yaml"
+    beginning = [name for name in names if text and name.startswith(text)]
+    if len(beginning) > 1:
+        raise InputError(f"{quote(text)} is the beginning of several experiments: {', '.join(beginning)}")
+    if not beginning:
+        raise InputError(f"no experiment or file is called {quote(text)}{suggest(text, names)}")
+    return experiments_dir() / beginning[0] / "experiment.yaml"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def find_file(folder: str, text: str, beside: Path) -> Path:
+    """Return the file that a reference means: a shipped name, or a path from the folder `beside`.
+
+    Raises
+    ------
+    InputError
+        There is no such shipped file, or the path does not end in .yaml.
+    """
+    kind = FOLDERS[folder]
+    if is_path(text):
+        if not text.endswith(_SUFFIXES):
+            raise InputError(f"{quote(text)}: the file of a {kind} ends in .yaml")
+        return beside / text
+    names = list_names(folder)
+    if not _NAME.fullmatch(text) or text not in names:
+        raise InputError(f"unknown {kind} {quote(text)}{suggest(text, names)}")
+    return configs_dir() / folder / f"{text}.yaml"
+
+
+def recognise(data: Any, path: Path) -> str:
+    """Return the kind of a file by its keys, else by its folder: experiment or a folder of `configs`."""
+    if isinstance(data, dict):
+        if "arms" in data or "time" in data:
+            return "experiment"
+        by_key = (
+            ("class", "drugs"),
+            ("courses", "regimens"),
+            ("oestrogen", "patients"),
+            ("activation_frequency", "patients"),
+            ("kind", "scenes"),
+        )
+        for key, folder in by_key:
+            if key in data:
+                return folder
+    folder = path.resolve().parent.name
+    if folder in FOLDERS:
+        return folder
+    if isinstance(data, list):
+        return "regimens"
+    return "parameters" if isinstance(data, dict) and _has_groups(data) else "experiment"
+
+
+def _has_groups(data: dict[str, Any]) -> bool:
+    inner = [leaf for group in data.values() if isinstance(group, dict) for leaf in group.values()]
+    return any(isinstance(leaf, dict) and "value" in leaf for leaf in inner)

@@ -1,0 +1,84 @@
+"""The names that are numbers inside kernels: cells, phases, fields, events, streams, counters."""
+
+# Cells of the table.
+DTC, PRECURSOR, OSTEOCLAST, OSTEOBLAST, MACROPHAGE = 0, 1, 2, 3, 4
+KIND_NAMES = ("dtc", "precursor", "osteoclast", "osteoblast", "macrophage")
+DORMANT, CYCLING = 0, 1
+MODE_NAMES = ("dormant", "cycling")
+
+# Phases of a BMU; FREE marks an unused row of its table.
+FREE, RECRUITING, RESORBING, REVERSAL, FORMING = 0, 1, 2, 3, 4
+NO_SECTOR, VACANT, OCCUPIED, DONE = 0, 1, 2, 3
+BMU_COMPLETED, BMU_ABORTED, BMU_UNUSED = 0, 1, 2
+BMU_OUTCOMES = ("completed", "aborted", "no_osteoclast")
+
+# Diffusing fields.
+TGF_BETA, IGF1, RANKL, OPG, PTHRP, CXCL12, FREE_DRUG = 0, 1, 2, 3, 4, 5, 6
+FIELD_NAMES = ("tgf_beta", "igf1", "rankl", "opg", "pthrp", "cxcl12", "free_drug")
+N_FIELDS = len(FIELD_NAMES)
+
+# Columns of the hazard table: the competing events of one cell, drawn once a tick.
+(
+    DIE_BASELINE, DIE_DEPRIVATION, DIE_CHEMOTHERAPY, DIE_DRUG, DIE_IMMUNE, DIE_PHAGOCYTOSIS,
+    DIE_STARVATION, DIE_TGF_BETA, DIE_TUMOUR, DIE_AGE,
+    WAKE_SPONTANEOUS, WAKE_FACTORS, WAKE_LINING, WAKE_SPROUTING,
+    SLEEP, DIVIDE, EGRESS,
+) = range(17)  # fmt: skip
+N_OUTCOMES = 17
+OUTCOME_NAMES = (
+    "baseline", "deprivation", "chemotherapy", "drug", "immune", "phagocytosis",
+    "starvation", "tgf_beta", "tumour", "age",
+    "spontaneous", "factors", "lining", "sprouting",
+    "sleep", "divide", "egress",
+)  # fmt: skip
+N_DEATHS = 10
+NOTHING = -1
+
+# Rows of the event log.
+(LOG_BIRTH, LOG_DEATH, LOG_WAKE, LOG_SLEEP, LOG_ARRIVAL, LOG_EGRESS, LOG_FUSION, LOG_BMU_START, LOG_BMU_END) = range(9)
+LOG_NAMES = ("birth", "death", "wake", "sleep", "arrival", "egress", "fusion", "bmu_start", "bmu_end")
+LOG_COLUMNS = ("step", "event", "cause", "kind", "ident", "parent", "clone", "voxel")
+KIND_BMU = 5
+
+# Random streams: adding one never reshuffles another.
+(
+    S_FATE, S_DAUGHTER_PLACE, S_DAUGHTER_RANK, S_DAUGHTER_IDENT, S_MOVE, S_MOVE_RANK, S_ARRIVAL, S_ARRIVAL_IDENT,
+    S_BMU_START, S_BMU_IDENT, S_FUSION, S_LIFESPAN, S_OSTEOBLAST, S_OSTEOBLAST_IDENT, S_SEED_CELLS, S_STROMA,
+    S_OSTEOCLAST_IDENT, S_PLACES,
+) = range(18)  # fmt: skip
+
+# Counters of State.tally (int64).
+COUNTER_NAMES = (
+    "dtc_births", "dtc_sleeps", "dtc_arrivals", "dtc_egress",
+    "dtc_deaths_baseline", "dtc_deaths_deprivation", "dtc_deaths_chemotherapy", "dtc_deaths_drug",
+    "dtc_deaths_immune", "dtc_deaths_phagocytosis",
+    "dtc_wakes_spontaneous", "dtc_wakes_factors", "dtc_wakes_lining", "dtc_wakes_sprouting",
+    "osteoclast_fusions", "osteoclast_deaths_drug", "osteoclast_deaths_other",
+    "bmu_started", "bmu_completed", "bmu_aborted", "bmu_unused", "bmu_refused",
+    "mineral_removed", "mineral_formed", "mineral_start", "cells_entered", "cells_left", "cells_lost",
+    "seeded",
+)  # fmt: skip
+(
+    N_BIRTHS, N_SLEEPS, N_ARRIVALS, N_EGRESS,
+    N_DEATHS_FIRST, _1, _2, _3, _4, _5,
+    N_WAKES_FIRST, _6, _7, _8,
+    N_FUSIONS, N_OSTEOCLAST_DRUG, N_OSTEOCLAST_OTHER,
+    N_BMU_STARTED, N_BMU_COMPLETED, N_BMU_ABORTED, N_BMU_UNUSED, N_BMU_REFUSED,
+    MINERAL_REMOVED, MINERAL_FORMED, MINERAL_START, CELLS_ENTERED, CELLS_LEFT, CELLS_LOST,
+    N_SEEDED,
+) = range(29)  # fmt: skip
+
+# Faults that a kernel cannot raise: it writes code, place and step, and Python raises.
+FAULT_NONE, FAULT_CELLS_FULL, FAULT_LOG_FULL, FAULT_BMUS_FULL, FAULT_FIELD, FAULT_NOT_FINITE = range(6)
+FAULT_TEXTS = (
+    "no fault",
+    "the table of cells is full",
+    "the event log of one recording interval is full",
+    "the table of BMUs is full",
+    "a field did not reach its tolerance",
+    "a field is not finite",
+)
+
+# Mineral is counted in whole quanta so that its ledger is exact: a voxel is full at FULL.
+FULL = 1_000_000
+HALF = FULL // 2

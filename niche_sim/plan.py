@@ -1,0 +1,117 @@
+"""What a run would need, before it is run: voxels, cells, ticks, memory, disk, and how fine the tick is."""
+
+from typing import Any
+
+INTERPRETER_BYTES = 350 << 20  # Python with the engine, its compiled code and the tables, before any niche
+MAP_BYTES = 30  # a voxel and snapshot of all maps
+SNAPSHOT_RATIO = 0.4  # compressed share of rounded fields (measured on noisy fields)
+STATE_RATIO = 0.15  # the state is mostly empty rows and scratch space
+TICK_LIMIT = 0.5  # hazard times tick: events are late by half a tick, here a quarter of their mean wait
+
+
+def _snapshots(interval_h: float | None, length_h: float, tick_h: float) -> int:
+    if not interval_h:
+        return 0
+    steps, every = round(length_h / tick_h), max(1, round(interval_h / tick_h))
+    return steps // every + 1 + (steps % every > 0)
+
+
+def measure_state(experiment: Any) -> dict[str, Any]:
+    """Return voxels, room for cells and BMUs, and the bytes of one state and of the lattice's tables."""
+    from niche_sim.host import build_forcing
+    from niche_sim.initial import size_tables
+    from niche_sim.lattice import build_world
+    from niche_sim.scenes import build_scene
+    from niche_sim.simulation import build_rates, host_at
+    from niche_sim.state import allocate_state, flatten
+
+    scene = build_scene(experiment.scene.plain(), experiment.seed)
+    world = build_world(scene.bone.shape, scene.voxel_um, scene.periodic)
+    drugs = experiment.host_drugs()
+    rates = build_rates(experiment.parameters, drugs, experiment.switches)
+    start_h = -round(experiment.spin_up_h / experiment.tick_h) * experiment.tick_h
+    forcing = build_forcing([], drugs, experiment.host_patient(), 1, experiment.tick_h, start_h)
+    sizes = size_tables(world, rates, scene.bone, float(host_at(forcing, 0).activation))
+    # Pages of zeros cost nothing until they are touched, so this asks for sizes, not for memory.
+    state = allocate_state(world, drugs=max(len(drugs), 1), **sizes)
+    tables = world.neighbours.nbytes + world.reach.nbytes + world.around.nbytes
+    return {
+        "shape": [world.nz, world.ny, world.nx], "voxels": world.n, "cells": sizes["cells"],
+        "bmus": sizes["bmus"],
+        "state_bytes": sum(array.nbytes for array in flatten(state).values()), "lattice_bytes": tables,
+    }  # fmt: skip
+
+
+def list_hazards(parameters: Any) -> list[tuple[str, float]]:
+    """Return name and value (1/h) of every hazard among the parameters; fields are at steady state."""
+    return [
+        (name, entry.value)
+        for name, entry in parameters.items()
+        if entry.inside_unit == "1/h" and not name.startswith("fields.")
+    ]
+
+
+def find_fastest(experiment: Any) -> tuple[str, float]:
+    """Return the parameter with the largest hazard (1/h) among all arms, and that hazard."""
+    fastest = ("none", 0.0)
+    for arm in experiment.arms:
+        for name, hazard in list_hazards(experiment.arm_parameters(arm)):
+            if hazard > fastest[1]:
+                fastest = (name, hazard)
+    return fastest
+
+
+def estimate(experiment: Any, threads: int | None = None) -> dict[str, Any]:
+    """Return what a run of `experiment` needs, as plain numbers.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    threads : int, optional
+        Arms that run side by side; all by default.
+    """
+    size = measure_state(experiment)
+    arms = len(experiment.arms)
+    side_by_side = min(threads or arms, arms)
+    record, length_h, tick_h = experiment.record, experiment.length_h, experiment.tick_h
+    fields = 7 * size["voxels"] * _snapshots(record.fields_h, length_h, tick_h)
+    maps = size["voxels"] * len(record.pictures_h) * MAP_BYTES
+    state = size["state_bytes"]
+    # The start, one a running arm, and the final copy of each finished arm.
+    memory = INTERPRETER_BYTES + size["lattice_bytes"] + state * (1 + side_by_side + arms)
+    memory += arms * (16 * fields + maps)
+    disk = int(arms * (SNAPSHOT_RATIO * (4 * fields + maps) + STATE_RATIO * state))
+    name, hazard = find_fastest(experiment)
+    ticks = round(length_h / tick_h)
+    return {
+        "name": experiment.name, "shape": size["shape"], "voxels": size["voxels"],
+        "cell_ceiling": size["cells"], "bmu_ceiling": size["bmus"], "arms": arms, "ticks_per_arm": ticks,
+        "ticks": ticks * arms + round(experiment.spin_up_h / tick_h), "memory_bytes": int(memory),
+        "disk_bytes": disk, "tick_h": tick_h, "fastest_parameter": name, "fastest_hazard_per_h": hazard,
+        "hazard_times_tick": hazard * tick_h, "hazard_times_tick_limit": TICK_LIMIT,
+        "tick_is_fine": hazard * tick_h <= TICK_LIMIT * (1.0 + 1e-9),
+    }  # fmt: skip
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000.0:
+            return f"{count:.0f} {unit}"
+        count /= 1000.0
+    return f"{count:.1f} GB"
+
+
+def describe_plan(need: dict[str, Any]) -> list[str]:
+    """Return the lines that tell a user what `estimate` found."""
+    shape = " x ".join(str(k) for k in need["shape"])
+    limit = need["hazard_times_tick_limit"]
+    verdict = f"fine, at most {limit}" if need["tick_is_fine"] else f"above {limit}, use a shorter tick"
+    return [
+        f"lattice    {shape} = {need['voxels']:,} voxels",
+        f"room for   {need['cell_ceiling']:,} cells and {need['bmu_ceiling']:,} BMUs an arm",
+        f"ticks      {need['ticks']:,} ({need['arms']} arms of {need['ticks_per_arm']:,} and the spin-up)",
+        f"memory     about {_size(need['memory_bytes'])}",
+        f"disk       about {_size(need['disk_bytes'])}",
+        f"tick       {need['tick_h']:g} h; times the fastest hazard, {need['fastest_parameter']}: "
+        f"{need['hazard_times_tick']:.3g} ({verdict})",
+    ]

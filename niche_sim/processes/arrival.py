@@ -1,0 +1,97 @@
+"""Arrival: tumour cells lodge, precursors and macrophages enter, all at perivascular voxels, by one draw a voxel.
+
+A circulating tumour cell lodges with a hazard proportional to the suitability of the voxel; the supply is a background
+plus what this niche shed itself, which leaves blood with a half-life of hours (Meng et al. 2004). Precursors and
+macrophages enter at density / residence times marrow volume, so that untouched their numbers rest at their density.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from niche_sim.draws import child_identity, uniform_pair
+from niche_sim.kernel import kernel
+from niche_sim.kinds import (
+    CELLS_ENTERED,
+    CYCLING,
+    DTC,
+    LOG_ARRIVAL,
+    MACROPHAGE,
+    N_ARRIVALS,
+    PRECURSOR,
+    S_ARRIVAL,
+    S_ARRIVAL_IDENT,
+)
+from niche_sim.state import add_cell, is_free, log_event
+
+READS = ("voxels.perivascular", "voxels.suitability", "blood")
+WRITES = ("cells", "blood", "tally", "log")
+
+
+class Rates(NamedTuple):
+    """Supply from blood; units in UNITS."""
+
+    tumour_supply: float
+    lodging_rate: float
+    ctc_half_life: float
+    reseeding_share: float
+
+
+UNITS = {"tumour_supply": "1/h", "lodging_rate": "1/h", "ctc_half_life": "h", "reseeding_share": "1"}
+
+
+@kernel
+def _count_entrances(state, world):
+    entrances, marrow = 0, 0
+    for v in range(world.n):
+        entrances += state.voxels.perivascular[v]
+        marrow += 1 - state.voxels.is_bone[v]
+    return entrances, marrow
+
+
+@kernel
+def _enter(state, rates, tick, v, kind):
+    ident = child_identity(tick.key, v, tick.step, S_ARRIVAL_IDENT)
+    # An arriving tumour cell founds a lesion of its own, named by its identity.
+    clone = np.int64(ident >> np.uint64(2)) if kind == DTC else 0
+    row = add_cell(state, tick.step, kind, v, ident, np.uint64(0), clone)
+    if row < 0:
+        return
+    state.tally[CELLS_ENTERED] += 1
+    if kind == MACROPHAGE:
+        state.cells.polarisation[row] = rates.macrophages.polarisation_start
+    if kind == DTC:
+        state.cells.mode[row] = CYCLING
+        state.tally[N_ARRIVALS] += 1
+        log_event(state, tick.step, LOG_ARRIVAL, 0, kind, ident, 0, clone, v)
+
+
+@kernel
+def run(state, rates, world, host, tick):
+    """Let cells enter at free perivascular voxels: one competing draw a voxel for the three kinds."""
+    a, on = rates.arrival, rates.switches
+    entrances, marrow = _count_entrances(state, world)
+    if entrances == 0:
+        return
+    share = marrow / entrances
+    precursors = share * rates.osteoclasts.precursor_density / rates.osteoclasts.precursor_residence
+    macrophages = share * rates.macrophages.density / rates.macrophages.residence
+    supply = a.tumour_supply / entrances + a.lodging_rate * state.blood[0] / entrances
+    for v in range(world.n):
+        if state.voxels.perivascular[v] == 0 or not is_free(state.voxels, v):
+            continue
+        h_precursor = precursors if on.osteoclasts else 0.0
+        h_macrophage = macrophages if on.macrophages else 0.0
+        h_tumour = supply * state.voxels.suitability[v] if on.arrival and tick.step >= 0 else 0.0
+        total = h_precursor + h_macrophage + h_tumour
+        u, which = uniform_pair(tick.key, v, tick.step, S_ARRIVAL)
+        if u >= -math.expm1(-total * tick.hours):
+            continue
+        if which * total < h_precursor:
+            _enter(state, rates, tick, v, PRECURSOR)
+        elif which * total < h_precursor + h_macrophage:
+            _enter(state, rates, tick, v, MACROPHAGE)
+        else:
+            _enter(state, rates, tick, v, DTC)
+    state.blood[0] *= math.exp(-math.log(2.0) * tick.hours / a.ctc_half_life)

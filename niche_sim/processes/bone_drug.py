@@ -1,0 +1,98 @@
+"""Drug on bone: desorption from exposed mineral, binding of what arrives, burial by new bone.
+
+Exposed drug leaves with a half-life set by its affinity (first order, k_off); a part returns to the pool, the rest goes
+to blood, and on its way it is the source of the free-drug field. The pool binds to exposed mineral in proportion to
+face area times a weight: eroding >> quiescent > forming (Sato et al. 1991, J Clin Invest 88:2095). A voxel without an
+exposed face keeps its drug: that is burial, and erosion is what frees it again.
+"""
+
+import math
+
+from niche_sim.kernel import kernel
+from niche_sim.kinds import FORMING, FREE_DRUG
+
+READS = ("voxels.exposed", "voxels.is_bone", "voxels.owner", "bmus.phase")
+WRITES = ("drug", "drug_ledger", "shared", "fields.secretion", "fields.changed")
+
+
+@kernel
+def find_weight(state, effects, drug, v):
+    """Return the binding weight of bone voxel `v`: by the phase of the BMU that holds it."""
+    owner = state.voxels.owner[v]
+    if owner < 0:
+        return effects.weight_quiescent[drug]
+    if state.bmus.phase[owner] == FORMING:
+        return effects.weight_forming[drug]
+    return effects.weight_eroding[drug]
+
+
+@kernel
+def _emit(state, world, v, moles, hours):
+    """Spread `moles` (fmol) leaving bone voxel `v` in a tick over its marrow neighbours as secretion."""
+    rate = moles / state.voxels.exposed[v] / (world.volume_um3 * hours) * 1e9
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        if w >= 0 and state.voxels.is_bone[w] == 0:
+            state.fields.secretion[FREE_DRUG, w] += rate
+
+
+@kernel
+def desorb(state, rates, world, tick):
+    """Let exposed drug go; returns nothing, fills pool, ledger and the secretion of the free-drug field."""
+    effects = rates.drugs
+    voxels = state.voxels
+    any_before = False
+    for v in range(world.n):
+        any_before = any_before or state.fields.secretion[FREE_DRUG, v] > 0.0
+    if any_before:
+        state.fields.secretion[FREE_DRUG, :] = 0.0
+        state.fields.changed[FREE_DRUG] = 1
+    everything = 0.0
+    for d in range(state.drug.shape[0]):
+        leaving = 1.0 - math.exp(-effects.desorption[d] * tick.hours)
+        freed = 0.0
+        for v in range(world.n):
+            if voxels.exposed[v] > 0 and state.drug[d, v] > 0.0:
+                amount = state.drug[d, v] * leaving
+                state.drug[d, v] -= amount
+                freed += amount
+                _emit(state, world, v, amount, tick.hours)
+        returned = freed * effects.return_fraction[d]
+        state.drug_ledger[d, 2] += freed - returned
+        state.drug_ledger[d, 3] += returned
+        state.shared[d] = freed
+        everything += freed
+    if everything > 0.0:
+        state.fields.changed[FREE_DRUG] = 1
+        state.shared[:] /= everything
+
+
+@kernel
+def bind(state, rates, world):
+    """Bind the pool of each drug to exposed mineral in proportion to faces times weight."""
+    voxels = state.voxels
+    for d in range(state.drug.shape[0]):
+        pool = state.drug_ledger[d, 3]
+        if pool <= 0.0:
+            continue
+        total = 0.0
+        for v in range(world.n):
+            if voxels.exposed[v] > 0:
+                total += voxels.exposed[v] * find_weight(state, rates.drugs, d, v)
+        if total <= 0.0:
+            continue
+        bound = 0.0
+        for v in range(world.n):
+            if voxels.exposed[v] > 0:
+                share = pool * voxels.exposed[v] * find_weight(state, rates.drugs, d, v) / total
+                state.drug[d, v] += share
+                bound += share
+        # The rounding of the shares stays in the pool, so that nothing is lost.
+        state.drug_ledger[d, 3] = max(pool - bound, 0.0)
+
+
+@kernel
+def run(state, rates, world, host, tick):
+    """Desorb, then bind."""
+    desorb(state, rates, world, tick)
+    bind(state, rates, world)

@@ -1,0 +1,76 @@
+"""Death of tumour cells, by cause: each a hazard of the one competing draw.
+
+baseline; deprivation x (1 - suitability); chemotherapy on cycling cells, a small part of it on dormant ones, less beside
+a vessel whatever the cycle (Carlson et al. 2019); drug by contact with laden surface, never from plasma (1000-fold too
+low); immune: surveillance plus gamma-delta T cells woken by nitrogen-containing bisphosphonates, at any place.
+Phagocytosis is written by macrophages.
+"""
+
+from typing import NamedTuple
+
+from niche_sim.kernel import kernel
+from niche_sim.kinds import CYCLING, DIE_BASELINE, DIE_CHEMOTHERAPY, DIE_DEPRIVATION, DIE_DRUG, DIE_IMMUNE, DTC
+from niche_sim.signals import hill
+from niche_sim.surface import coat_density
+
+READS = ("cells.kind", "cells.mode", "cells.voxel", "voxels.suitability", "drug", "host.chemotherapy")
+WRITES = ("hazard",)
+
+
+class Rates(NamedTuple):
+    """Rates of death of tumour cells; units in UNITS."""
+
+    dormant_baseline: float
+    cycling_baseline: float
+    dormant_deprivation: float
+    cycling_deprivation: float
+    quiescent_chemotherapy_share: float
+    vessel_protection: float
+    surveillance: float
+    gamma_delta_kill: float
+
+
+UNITS = {
+    "dormant_baseline": "1/h", "cycling_baseline": "1/h", "dormant_deprivation": "1/h", "cycling_deprivation": "1/h",
+    "quiescent_chemotherapy_share": "1", "vessel_protection": "1", "surveillance": "1/h", "gamma_delta_kill": "1/h",
+}  # fmt: skip
+
+
+@kernel
+def chemotherapy_hazard(d, exposure, cycling, vessel):
+    """Return the hazard (1/h) of a cell under full exposure `exposure` (1/h): k x cycle share x (1 - protection)."""
+    share = 1.0 if cycling else d.quiescent_chemotherapy_share
+    return exposure * share * (1.0 - d.vessel_protection if vessel else 1.0)
+
+
+@kernel
+def contact_hazard(state, rates, world, v):
+    """Return the hazard (1/h) of a tumour cell from drug on the bone it touches."""
+    e = rates.drugs
+    total = 0.0
+    for d in range(state.drug.shape[0]):
+        total += e.tumour_kmax[d] * hill(coat_density(state, world, d, v), e.tumour_half_load[d], 1.0)
+    return total
+
+
+@kernel
+def run(state, rates, world, host, tick):
+    """Write the death hazards of every tumour cell."""
+    cells, d, on = state.cells, rates.death, rates.switches
+    for row in range(state.count[0]):
+        if cells.kind[row] != DTC:
+            continue
+        v = cells.voxel[row]
+        cycling = cells.mode[row] == CYCLING
+        need = d.cycling_deprivation if cycling else d.dormant_deprivation
+        hazard = state.hazard[row]
+        hazard[DIE_BASELINE] = d.cycling_baseline if cycling else d.dormant_baseline
+        hazard[DIE_DEPRIVATION] = need * (1.0 - state.voxels.suitability[v]) if on.suitability else 0.0
+        hazard[DIE_IMMUNE] = d.surveillance
+        if on.drug_gamma_delta:
+            hazard[DIE_IMMUNE] += d.gamma_delta_kill * host.gamma_delta
+        if on.chemotherapy:
+            vessel = state.voxels.perivascular[v] == 1
+            hazard[DIE_CHEMOTHERAPY] = chemotherapy_hazard(d, host.chemotherapy, cycling, vessel)
+        if on.drug_tumour:
+            hazard[DIE_DRUG] = contact_hazard(state, rates, world, v)

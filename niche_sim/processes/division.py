@@ -1,0 +1,72 @@
+"""Division: a cycling tumour cell divides at a rate that saturates in IGF-1 and released TGF-beta, if it has room.
+
+hazard = basal + (max - basal) F (1 - cytostasis), F = 1 - (1 - IGF/(IGF + K1)) (1 - TGF/(TGF + K2)).
+Full rate is chosen so that net growth doubles near 1.7 months (Coumans et al. 2013). The daughter takes a free face
+neighbour; two daughters that want one voxel are settled by random rank.
+"""
+
+from typing import NamedTuple
+
+from niche_sim.kernel import kernel
+from niche_sim.kinds import CYCLING, DIVIDE, DTC, IGF1, TGF_BETA
+from niche_sim.signals import hill, saturate
+from niche_sim.state import is_free
+from niche_sim.surface import coat_density
+
+READS = ("cells.kind", "cells.mode", "cells.voxel", "fields.concentration", "voxels.occupant", "drug")
+WRITES = ("hazard",)
+
+
+class Rates(NamedTuple):
+    """Rates of division; units in UNITS."""
+
+    basal_rate: float
+    maximum_rate: float
+    igf1_half: float
+    tgf_beta_half: float
+
+
+UNITS = {"basal_rate": "1/h", "maximum_rate": "1/h", "igf1_half": "nmol/L", "tgf_beta_half": "nmol/L"}
+
+
+@kernel
+def division_hazard(d, igf1, tgf_beta):
+    """Return the division hazard (1/h) at local IGF-1 and TGF-beta (nmol/L)."""
+    fed = 1.0 - (1.0 - saturate(igf1, d.igf1_half)) * (1.0 - saturate(tgf_beta, d.tgf_beta_half))
+    return d.basal_rate + (d.maximum_rate - d.basal_rate) * fed
+
+
+@kernel
+def cytostasis(state, rates, world, v):
+    """Return the share of division that drug on touching bone lets through, 1 without drug."""
+    kept = 1.0
+    if rates.switches.drug_tumour:
+        e = rates.drugs
+        for d in range(state.drug.shape[0]):
+            density = coat_density(state, world, d, v)
+            kept *= 1.0 - e.tumour_cytostasis[d] * hill(density, e.tumour_half_load[d], 1.0)
+    return kept
+
+
+@kernel
+def has_room(state, world, v):
+    """Tell whether a face neighbour of `v` is free."""
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        if w >= 0 and is_free(state.voxels, w):
+            return True
+    return False
+
+
+@kernel
+def run(state, rates, world, host, tick):
+    """Write the division hazard of every cycling tumour cell that has room."""
+    cells = state.cells
+    for row in range(state.count[0]):
+        if cells.kind[row] != DTC or cells.mode[row] != CYCLING:
+            continue
+        v = cells.voxel[row]
+        if has_room(state, world, v):
+            c = state.fields.concentration
+            hazard = division_hazard(rates.division, c[IGF1, v], c[TGF_BETA, v])
+            state.hazard[row, DIVIDE] = hazard * cytostasis(state, rates, world, v)

@@ -1,0 +1,92 @@
+"""Dormancy: a tumour cell falls asleep on resting lining or a stable vessel, and wakes by four routes.
+
+exit = [spontaneous + factors H(TGF) + lining (BMU passes under the cell) + sprouting V H(TGF)] x (1 - restraint L)
+
+L is contact with resting lining, V with a vessel, H a Hill response to what local resorption released. TGF-beta held in a
+quiescent niche restrains, released TGF-beta drives (Ghajar et al. 2013; Lawson et al. 2015): restraint and H are separate
+terms, not one sign. The spontaneous rate is that of a competent lesion with a half-life of at least 12 years
+(Willis et al. 2010). Only dormant cells wake, only cycling cells fall asleep.
+"""
+
+from typing import NamedTuple
+
+from niche_sim.kernel import kernel
+from niche_sim.kinds import (
+    CYCLING,
+    DORMANT,
+    DTC,
+    SLEEP,
+    TGF_BETA,
+    WAKE_FACTORS,
+    WAKE_LINING,
+    WAKE_SPONTANEOUS,
+    WAKE_SPROUTING,
+)
+from niche_sim.signals import hill
+from niche_sim.surface import has_quiescent_lining, touches_bmu
+
+READS = ("cells.kind", "cells.mode", "cells.voxel", "fields.concentration", "voxels.owner", "voxels.perivascular")
+WRITES = ("hazard",)
+
+
+class Rates(NamedTuple):
+    """Hazards of dormancy entry and exit; units in UNITS."""
+
+    exit_rate: float
+    factor_rate: float
+    factor_half: float
+    factor_exponent: float
+    lining_rate: float
+    sprouting_rate: float
+    restraint: float
+    entry_lining: float
+    entry_vessel: float
+
+
+UNITS = {
+    "exit_rate": "1/h", "factor_rate": "1/h", "factor_half": "nmol/L", "factor_exponent": "1", "lining_rate": "1/h",
+    "sprouting_rate": "1/h", "restraint": "1", "entry_lining": "1/h", "entry_vessel": "1/h",
+}  # fmt: skip
+
+
+@kernel
+def exit_hazards(d, tgf_beta, lined, opened, vessel):
+    """Return the hazards (1/h) of the four routes: spontaneous, factors, lining, sprouting.
+
+    Parameters
+    ----------
+    d : Rates
+    tgf_beta : float
+        Local active TGF-beta, nmol/L.
+    lined, opened, vessel : bool
+        Contact with resting lining, with an open BMU, with a vessel.
+    """
+    free = 1.0 - d.restraint if lined else 1.0
+    response = hill(tgf_beta, d.factor_half, d.factor_exponent)
+    return (
+        d.exit_rate * free,
+        d.factor_rate * response * free,
+        d.lining_rate if opened else 0.0,
+        d.sprouting_rate * response * free if vessel else 0.0,
+    )
+
+
+@kernel
+def run(state, rates, world, host, tick):
+    """Write the hazards of waking and of falling asleep of every tumour cell."""
+    cells, d = state.cells, rates.dormancy
+    for row in range(state.count[0]):
+        if cells.kind[row] != DTC:
+            continue
+        v = cells.voxel[row]
+        lined = has_quiescent_lining(state, world, v)
+        opened = touches_bmu(state, world, v)
+        vessel = state.voxels.perivascular[v] == 1
+        if cells.mode[row] == DORMANT:
+            tgf_beta = state.fields.concentration[TGF_BETA, v]
+            a, b, c, e = exit_hazards(d, tgf_beta, lined and not opened, opened, vessel)
+            state.hazard[row, WAKE_SPONTANEOUS], state.hazard[row, WAKE_FACTORS] = a, b
+            state.hazard[row, WAKE_LINING], state.hazard[row, WAKE_SPROUTING] = c, e
+        elif cells.mode[row] == CYCLING:
+            entry = d.entry_lining if lined and not opened else 0.0
+            state.hazard[row, SLEEP] = entry + (d.entry_vessel if vessel else 0.0)

@@ -1,0 +1,216 @@
+"""Fates: one competing-risk draw a cell and tick over the summed hazards, then the events, in an order of claims.
+
+P(any event) = 1 - exp(-sum h dt); which one with probability h_i / sum h. Drawing death first and division second would
+bias both. A daughter goes to a free neighbour chosen at random; contested voxels go to the higher rank.
+"""
+
+import math
+
+import numpy as np
+
+from niche_sim.draws import child_identity, rank, uniform, uniform_pair
+from niche_sim.kernel import kernel
+from niche_sim.kinds import (
+    CELLS_LEFT,
+    CELLS_LOST,
+    CYCLING,
+    DIE_DRUG,
+    DIVIDE,
+    DORMANT,
+    DTC,
+    EGRESS,
+    LOG_BIRTH,
+    LOG_DEATH,
+    LOG_EGRESS,
+    LOG_SLEEP,
+    LOG_WAKE,
+    N_BIRTHS,
+    N_DEATHS,
+    N_DEATHS_FIRST,
+    N_EGRESS,
+    N_OSTEOCLAST_DRUG,
+    N_OSTEOCLAST_OTHER,
+    N_OUTCOMES,
+    N_SLEEPS,
+    N_WAKES_FIRST,
+    NOTHING,
+    OSTEOCLAST,
+    PRECURSOR,
+    S_DAUGHTER_IDENT,
+    S_DAUGHTER_PLACE,
+    S_DAUGHTER_RANK,
+    S_FATE,
+    SLEEP,
+    WAKE_SPONTANEOUS,
+    WAKE_SPROUTING,
+)
+from niche_sim.state import add_cell, is_free, log_event, remove_cell
+
+READS = ("hazard",)
+WRITES = ("cells", "voxels.occupant", "voxels.corpse", "voxels.claim", "voxels.claimer", "blood", "tally", "log")
+
+
+@kernel
+def choose_outcome(hazards, hours, u, which):
+    """Return the index of the event that happens within `hours`, or NOTHING.
+
+    Parameters
+    ----------
+    hazards : ndarray of float64, shape (outcomes,), 1/h
+    hours : float
+    u, which : float
+        Two uniform draws: whether anything happens, and what.
+    """
+    total = 0.0
+    for k in range(hazards.shape[0]):
+        total += hazards[k]
+    if total <= 0.0 or u >= -math.expm1(-total * hours):
+        return NOTHING
+    mark = which * total
+    for k in range(hazards.shape[0]):
+        mark -= hazards[k]
+        if mark < 0.0 and hazards[k] > 0.0:
+            return k
+    last = NOTHING
+    for k in range(hazards.shape[0]):
+        last = k if hazards[k] > 0.0 else last
+    return last
+
+
+@kernel
+def clear_hazards(state):
+    """Set every hazard of living rows to 0 before the processes write theirs."""
+    for row in range(state.count[0]):
+        for k in range(N_OUTCOMES):
+            state.hazard[row, k] = 0.0
+
+
+@kernel
+def pick_free_neighbour(state, world, v, u):
+    """Return a free face neighbour of `v`, each equally likely by draw `u`, or -1."""
+    count = 0
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        count += 1 if w >= 0 and is_free(state.voxels, w) else 0
+    wanted = int(u * count)
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        if w >= 0 and is_free(state.voxels, w):
+            if wanted == 0:
+                return w
+            wanted -= 1
+    return -1
+
+
+@kernel
+def claim_voxel(state, row, w, order):
+    """Claim voxel `w` for cell `row` unless a higher rank holds it."""
+    if state.voxels.claimer[w] < 0 or order > state.voxels.claim[w]:
+        state.voxels.claim[w], state.voxels.claimer[w] = order, row
+
+
+@kernel
+def _draw(state, tick):
+    cells = state.cells
+    for row in range(state.count[0]):
+        u, which = uniform_pair(tick.key, cells.ident[row], tick.step, S_FATE)
+        cells.outcome[row] = choose_outcome(state.hazard[row], tick.hours, u, which)
+
+
+@kernel
+def _divide(state, world, tick):
+    """Place the daughters of this tick: claim first, then commit the winners in order of rows at the start."""
+    cells, voxels = state.cells, state.voxels
+    mothers = state.count[0]
+    wish = np.full(mothers, -1, np.int32)
+    for row in range(mothers):
+        if cells.outcome[row] == DIVIDE:
+            u = uniform(tick.key, cells.ident[row], tick.step, S_DAUGHTER_PLACE)
+            wish[row] = pick_free_neighbour(state, world, cells.voxel[row], u)
+            if wish[row] >= 0:
+                claim_voxel(state, row, wish[row], rank(tick.key, cells.ident[row], tick.step, S_DAUGHTER_RANK))
+    for row in range(mothers):
+        w = wish[row]
+        if w >= 0 and voxels.claimer[w] == row:
+            ident = child_identity(tick.key, cells.ident[row], tick.step, S_DAUGHTER_IDENT)
+            born = add_cell(state, tick.step, DTC, w, ident, cells.ident[row], cells.clone[row])
+            if born < 0:
+                return
+            cells.mode[born] = CYCLING
+            state.tally[N_BIRTHS] += 1
+            log_event(state, tick.step, LOG_BIRTH, 0, DTC, ident, cells.ident[row], cells.clone[row], w)
+    for row in range(mothers):
+        if wish[row] >= 0:
+            voxels.claimer[wish[row]], voxels.claim[wish[row]] = -1, np.uint64(0)
+
+
+@kernel
+def _record_death(state, tick, row):
+    cells = state.cells
+    cause, kind = cells.outcome[row], cells.kind[row]
+    if kind == PRECURSOR:
+        state.tally[CELLS_LOST] += 1  # thousands return to blood: counted, not logged
+        return
+    log_event(
+        state, tick.step, LOG_DEATH, cause, kind, cells.ident[row], cells.parent[row], cells.clone[row],
+        cells.voxel[row],
+    )  # fmt: skip
+    if kind == DTC:
+        state.tally[N_DEATHS_FIRST + cause] += 1
+    if kind == OSTEOCLAST:
+        state.tally[N_OSTEOCLAST_DRUG if cause == DIE_DRUG else N_OSTEOCLAST_OTHER] += 1
+
+
+@kernel
+def _switch_mode(state, tick, row):
+    cells = state.cells
+    outcome = cells.outcome[row]
+    if WAKE_SPONTANEOUS <= outcome <= WAKE_SPROUTING:
+        cells.mode[row] = CYCLING
+        state.tally[N_WAKES_FIRST + outcome - WAKE_SPONTANEOUS] += 1
+        event = LOG_WAKE
+    elif outcome == SLEEP:
+        cells.mode[row] = DORMANT
+        state.tally[N_SLEEPS] += 1
+        event = LOG_SLEEP
+    else:
+        return
+    log_event(
+        state, tick.step, event, outcome, DTC, cells.ident[row], cells.parent[row], cells.clone[row], cells.voxel[row]
+    )
+
+
+@kernel
+def _leave(state, rates, tick, row):
+    """Remove a cell that dies or leaves; return whether row must be looked at again (another cell moved there)."""
+    cells = state.cells
+    outcome = cells.outcome[row]
+    if outcome == EGRESS:
+        state.tally[N_EGRESS] += 1
+        state.tally[CELLS_LEFT] += 1
+        state.blood[0] += rates.arrival.reseeding_share
+        log_event(
+            state, tick.step, LOG_EGRESS, 0, DTC, cells.ident[row], cells.parent[row], cells.clone[row],
+            cells.voxel[row],
+        )  # fmt: skip
+    elif 0 <= outcome < N_DEATHS:
+        _record_death(state, tick, row)
+        if cells.kind[row] != PRECURSOR:
+            state.voxels.corpse[cells.voxel[row]] = rates.macrophages.corpse_time
+    else:
+        return False
+    remove_cell(state, row)
+    return True
+
+
+@kernel
+def run(state, rates, world, host, tick):
+    """Draw, divide, switch modes, then remove what died or left."""
+    _draw(state, tick)
+    _divide(state, world, tick)
+    for row in range(state.count[0]):
+        _switch_mode(state, tick, row)
+    row = 0
+    while row < state.count[0]:
+        if not _leave(state, rates, tick, row):
+            row += 1

@@ -1,0 +1,108 @@
+"""Macrophages: polarised by TGF-beta toward support, by swallowed drug away from it; they engulf and they die of drug.
+
+dp/dt = k_on TGF (1 - p) - (k_off + k_drug L) (p - 0), p the polarisation (0 inflammatory, 1 supportive); load L rises by
+endocytosis of free drug and falls by digestion. Death: 1 / residence + k_max L^n / (L^n + K^n). A tumour cell beside a
+macrophage is engulfed with hazard rate x (1 - p); corpses beside it are cleared. Support felt by a voxel is the mean p
+around it. Macrophage and bone effects are separable (Soki et al. 2015, doi:10.18632/oncotarget.6042).
+"""
+
+import math
+from typing import NamedTuple
+
+from niche_sim.kernel import kernel
+from niche_sim.kinds import DIE_BASELINE, DIE_DRUG, DIE_PHAGOCYTOSIS, DTC, FREE_DRUG, MACROPHAGE, TGF_BETA
+from niche_sim.lattice import displace
+from niche_sim.signals import hill, saturate
+
+READS = ("fields.concentration", "host.plasma", "shared")
+WRITES = ("cells.polarisation", "load", "hazard", "voxels.corpse", "voxels.support")
+
+
+class Rates(NamedTuple):
+    """Rates of macrophages; units in UNITS."""
+
+    density: float
+    residence: float
+    polarisation_start: float
+    polarise_rate: float
+    relax_rate: float
+    tgf_beta_half: float
+    engulf_rate: float
+    clear_rate: float
+    corpse_time: float
+    drug_memory: float
+
+
+UNITS = {
+    "density": "1", "residence": "h", "polarisation_start": "1", "polarise_rate": "1/h", "relax_rate": "1/h",
+    "tgf_beta_half": "nmol/L", "engulf_rate": "1/h", "clear_rate": "1/h", "corpse_time": "h",
+    "drug_memory": "h",
+}  # fmt: skip
+
+
+@kernel
+def drug_response(effects, load):
+    """Return the summed response (1/h) of a macrophage to the drugs it holds, `load` (drugs,) nmol/L."""
+    total = 0.0
+    for d in range(load.shape[0]):
+        total += effects.macrophage_kmax[d] * hill(load[d], effects.macrophage_half_concentration[d], effects.macrophage_hill[d])
+    return total
+
+
+@kernel
+def _swallow(state, rates, host, tick, row, v):
+    """Let the inner concentration approach what the cell sees times its uptake factor, over the digestion time."""
+    e = rates.drugs
+    for d in range(state.load.shape[1]):
+        seen = host.plasma[d] + state.fields.concentration[FREE_DRUG, v] * state.shared[d]
+        target = seen * e.macrophage_uptake[d]
+        state.load[row, d] += (target - state.load[row, d]) * -math.expm1(
+            -tick.hours / rates.macrophages.drug_memory
+        )
+
+
+@kernel
+def _polarise(state, rates, tick, row, v, drug):
+    m = rates.macrophages
+    on = m.polarise_rate * saturate(state.fields.concentration[TGF_BETA, v], m.tgf_beta_half)
+    off = m.relax_rate + drug
+    if on + off > 0.0:
+        aim = on / (on + off)
+        state.cells.polarisation[row] += (aim - state.cells.polarisation[row]) * -math.expm1(-(on + off) * tick.hours)
+
+
+@kernel
+def _act_around(state, rates, world, tick, row, v):
+    """Clear corpses, threaten tumour cells and spread support within one reach."""
+    m = rates.macrophages
+    p = state.cells.polarisation[row]
+    for k in range(world.reach.shape[0]):
+        w = displace(world, v, world.reach[k, 0], world.reach[k, 1], world.reach[k, 2])
+        if w < 0:
+            continue
+        state.voxels.support[w] = max(state.voxels.support[w], p)
+        state.voxels.corpse[w] *= math.exp(-m.clear_rate * tick.hours)
+        other = state.voxels.occupant[w]
+        if other >= 0 and state.cells.kind[other] == DTC:
+            state.hazard[other, DIE_PHAGOCYTOSIS] += m.engulf_rate * (1.0 - p)
+
+
+@kernel
+def run(state, rates, world, host, tick):
+    """Update polarisation and load, mark support, clear corpses, set hazards."""
+    cells, m = state.cells, rates.macrophages
+    for v in range(world.n):
+        state.voxels.support[v] = 0.0
+        state.voxels.corpse[v] = max(state.voxels.corpse[v] - tick.hours, 0.0)
+    for row in range(state.count[0]):
+        if cells.kind[row] != MACROPHAGE:
+            continue
+        v = cells.voxel[row]
+        drug = 0.0
+        if rates.switches.drug_macrophage:
+            _swallow(state, rates, host, tick, row, v)
+            drug = drug_response(rates.drugs, state.load[row])
+        _polarise(state, rates, tick, row, v, drug)
+        _act_around(state, rates, world, tick, row, v)
+        state.hazard[row, DIE_BASELINE] = 1.0 / m.residence
+        state.hazard[row, DIE_DRUG] = drug

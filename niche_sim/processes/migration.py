@@ -1,0 +1,141 @@
+"""Migration: hops to free neighbours, biased by what each kind of cell follows.
+
+Hop hazard = speed / voxel edge. The direction is drawn with weights exp(taxis x relative change of the signal):
+tumour cells follow CXCL12, precursors free RANKL, macrophages corpses. Several hops a tick are made in rounds of equal
+length, each round with claims, so that no cell moves because of its row. Dormant cells, osteoclasts and osteoblasts stay.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from niche_sim.draws import rank, uniform_pair
+from niche_sim.kernel import kernel
+from niche_sim.kinds import (
+    CXCL12,
+    DORMANT,
+    DTC,
+    MACROPHAGE,
+    OPG,
+    OSTEOBLAST,
+    OSTEOCLAST,
+    PRECURSOR,
+    RANKL,
+    S_MOVE,
+    S_MOVE_RANK,
+)
+from niche_sim.signals import free_rankl
+from niche_sim.state import is_free, move_cell
+
+READS = ("fields.concentration", "voxels.corpse")
+WRITES = ("cells.voxel", "voxels.occupant", "voxels.claim", "voxels.claimer")
+
+
+class Rates(NamedTuple):
+    """Speeds and taxis; units in UNITS."""
+
+    tumour_speed: float
+    precursor_speed: float
+    macrophage_speed: float
+    tumour_taxis: float
+    precursor_taxis: float
+    macrophage_taxis: float
+
+
+UNITS = {
+    "tumour_speed": "um/h", "precursor_speed": "um/h", "macrophage_speed": "um/h", "tumour_taxis": "1",
+    "precursor_taxis": "1", "macrophage_taxis": "1",
+}  # fmt: skip
+
+MOST_ROUNDS = 16
+
+
+@kernel
+def _signal(state, rates, kind, v):
+    c = state.fields.concentration
+    if kind == DTC:
+        return c[CXCL12, v]
+    if kind == PRECURSOR:
+        return free_rankl(c[RANKL, v], c[OPG, v], rates.secretion.opg_half, 0.0)
+    return 1.0 if state.voxels.corpse[v] > 0.0 else 0.0
+
+
+@kernel
+def _speed(m, kind, mode):
+    if kind == OSTEOCLAST or kind == OSTEOBLAST or (kind == DTC and mode == DORMANT):
+        return 0.0
+    if kind == DTC:
+        return m.tumour_speed
+    return m.precursor_speed if kind == PRECURSOR else m.macrophage_speed
+
+
+@kernel
+def _taxis(m, kind):
+    if kind == DTC:
+        return m.tumour_taxis
+    return m.precursor_taxis if kind == PRECURSOR else m.macrophage_taxis
+
+
+@kernel
+def _weight(state, rates, kind, here, w, taxis):
+    there = _signal(state, rates, kind, w)
+    total = here + there
+    return math.exp(taxis * (there - here) / total) if total > 0.0 else 1.0
+
+
+@kernel
+def choose_target(state, rates, world, kind, v, u):
+    """Return the free face neighbour that a cell of `kind` at `v` hops to by draw `u`, or -1."""
+    taxis = _taxis(rates.migration, kind)
+    here = _signal(state, rates, kind, v)
+    total = 0.0
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        if w >= 0 and is_free(state.voxels, w):
+            total += _weight(state, rates, kind, here, w, taxis)
+    mark = u * total
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        if w >= 0 and is_free(state.voxels, w):
+            mark -= _weight(state, rates, kind, here, w, taxis)
+            if mark < 0.0:
+                return w
+    return -1
+
+
+@kernel
+def _hop_round(state, rates, world, tick, number, rounds, wish):
+    cells, voxels = state.cells, state.voxels
+    stream = S_MOVE + 256 * number
+    for row in range(state.count[0]):
+        wish[row] = -1
+        speed = _speed(rates.migration, cells.kind[row], cells.mode[row])
+        if speed <= 0.0:
+            continue
+        u, which = uniform_pair(tick.key, cells.ident[row], tick.step, stream)
+        if u >= -math.expm1(-speed / world.voxel_um * tick.hours / rounds):
+            continue
+        w = choose_target(state, rates, world, cells.kind[row], cells.voxel[row], which)
+        if w < 0:
+            continue
+        wish[row] = w
+        order = rank(tick.key, cells.ident[row], tick.step, S_MOVE_RANK + 256 * number)
+        if voxels.claimer[w] < 0 or order > voxels.claim[w]:
+            voxels.claim[w], voxels.claimer[w] = order, row
+    for row in range(state.count[0]):
+        w = wish[row]
+        if w >= 0 and voxels.claimer[w] == row:
+            voxels.claimer[w], voxels.claim[w] = -1, np.uint64(0)
+            move_cell(state, row, w)
+
+
+@kernel
+def run(state, rates, world, host, tick):
+    """Move cells in as many rounds as the fastest needs to make about one hop a round."""
+    m = rates.migration
+    fastest = max(m.tumour_speed, max(m.precursor_speed, m.macrophage_speed))
+    rounds = min(max(int(math.ceil(fastest * tick.hours / world.voxel_um)), 1), MOST_ROUNDS)
+    wish = np.full(max(state.count[0], 1), -1, np.int32)
+    for number in range(rounds):
+        _hop_round(state, rates, world, tick, number, rounds, wish)

@@ -1,0 +1,215 @@
+"""Osteoblasts: called by what resorption released, they refill the cavity of their own BMU, then leave.
+
+Recruitment at an unserved place of the cavity: rate x s / (s + K), s the matrix factor released by that BMU. A place is a
+voxel with debt and a filled bed beside it; it gains v dt / dx sqrt(beds), v = 0.63 um/d (iliac mineral apposition), once
+an osteoblast older than the mineralisation lag is within reach. Formation stops at cavity x bone balance. New bone stores
+growth factor afresh and buries what drug lies under it. Tumour cells nearby kill osteoblasts (Phadke et al. 2006).
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from niche_sim.draws import child_identity, uniform
+from niche_sim.kernel import kernel
+from niche_sim.kinds import (
+    CYCLING,
+    DIE_BASELINE,
+    DIE_TUMOUR,
+    DTC,
+    FORMING,
+    FULL,
+    HALF,
+    MINERAL_FORMED,
+    OSTEOBLAST,
+    S_OSTEOBLAST,
+    S_OSTEOBLAST_IDENT,
+)
+from niche_sim.lattice import displace
+from niche_sim.signals import saturate
+from niche_sim.state import add_cell, is_free, move_cell, remove_cell, update_tissue
+
+READS = ("bmus.phase", "bmus.signal", "bmus.removed", "host.bone_balance")
+WRITES = (
+    "cells", "voxels.mineral", "voxels.is_bone", "voxels.debt", "voxels.served", "voxels.stored", "voxels.laid",
+    "bmus.filled", "bmus.idle", "tally",
+)  # fmt: skip
+
+
+class Rates(NamedTuple):
+    """Rates of osteoblasts; units in UNITS."""
+
+    recruitment_rate: float
+    signal_half: float
+    apposition_rate: float
+    mineralisation_lag: float
+    lifespan: float
+    tumour_death: float
+
+
+UNITS = {
+    "recruitment_rate": "1/h", "signal_half": "1", "apposition_rate": "um/h", "mineralisation_lag": "h",
+    "lifespan": "h", "tumour_death": "1/h",
+}  # fmt: skip
+
+
+@kernel
+def _count_beds(state, world, v, slot):
+    """Count face neighbours of `v` that are filled bone: outside this claim, or without debt."""
+    voxels = state.voxels
+    beds = 0
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        if w >= 0 and voxels.is_bone[w] == 1 and (voxels.owner[w] != slot or voxels.debt[w] == 0):
+            beds += 1
+    return beds
+
+
+@kernel
+def mark_served(state, rates, world, tick):
+    """Stamp the voxels that a mature osteoblast of the right BMU reaches, and those that any reaches."""
+    cells = state.cells
+    for row in range(state.count[0]):
+        if cells.kind[row] != OSTEOBLAST:
+            continue
+        mature = (tick.step - cells.born[row]) * tick.hours >= rates.osteoblasts.mineralisation_lag
+        for k in range(world.reach.shape[0]):
+            w = displace(world, cells.voxel[row], world.reach[k, 0], world.reach[k, 1], world.reach[k, 2])
+            if w >= 0 and state.voxels.owner[w] == cells.bmu[row] and cells.bmu[row] >= 0:
+                # An even stamp means attended, an odd one attended by a cell that mineralises.
+                stamp = 2 * tick.step + (1 if mature else 0)
+                state.voxels.served[w] = max(state.voxels.served[w], stamp)
+
+
+@kernel
+def make_room(state, world, v):
+    """Move the cell in `v` to a free face neighbour so that bone can close over; return whether `v` is empty."""
+    row = state.voxels.occupant[v]
+    if row < 0:
+        return True
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        if w >= 0 and is_free(state.voxels, w):
+            move_cell(state, row, w)
+            return True
+    return False
+
+
+@kernel
+def _fill(state, rates, world, host, tick, slot, v, beds):
+    """Lay mineral into voxel `v`; waits just below half where a cell has no room to leave."""
+    voxels, bmus = state.voxels, state.bmus
+    gain = np.int64(rates.osteoblasts.apposition_rate * tick.hours / world.voxel_um * math.sqrt(beds) * FULL)
+    target = np.int64(host.bone_balance * bmus.removed[slot])
+    gain = min(gain, np.int64(voxels.debt[v]), target - bmus.filled[slot])
+    closes = voxels.mineral[v] < HALF and voxels.mineral[v] + gain >= HALF
+    if gain <= 0 or (closes and not make_room(state, world, v)):
+        return
+    voxels.mineral[v] += gain
+    voxels.debt[v] -= gain
+    voxels.stored[v] += gain / FULL
+    voxels.laid[v] = tick.step
+    bmus.filled[slot] += gain
+    state.tally[MINERAL_FORMED] += gain
+    update_tissue(state, world, v)
+
+
+@kernel
+def _find_stand(state, world, v):
+    """Return where an osteoblast that serves `v` can stand: `v` itself or a free face neighbour, else -1."""
+    if is_free(state.voxels, v):
+        return v
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        if w >= 0 and is_free(state.voxels, w):
+            return w
+    return -1
+
+
+@kernel
+def _recruit(state, rates, world, tick, slot, v):
+    bmus, r = state.bmus, rates.osteoblasts
+    hazard = r.recruitment_rate * saturate(bmus.signal[slot], r.signal_half)
+    if uniform(tick.key, v, tick.step, S_OSTEOBLAST) >= -math.expm1(-hazard * tick.hours):
+        return
+    place = _find_stand(state, world, v)
+    if place < 0:
+        return
+    ident = child_identity(tick.key, v, tick.step, S_OSTEOBLAST_IDENT)
+    row = add_cell(state, tick.step, OSTEOBLAST, place, ident, np.uint64(0), 0)
+    if row >= 0:
+        state.cells.bmu[row] = slot
+
+
+@kernel
+def _form(state, rates, world, host, tick, slot):
+    voxels, bmus = state.voxels, state.bmus
+    places = 0
+    for k in range(bmus.claims[slot]):
+        v = state.claimed[slot, k]
+        if voxels.debt[v] <= 0:
+            continue
+        beds = _count_beds(state, world, v, slot)
+        if beds == 0:
+            continue
+        places += 1
+        stamp = voxels.served[v] - 2 * tick.step
+        if stamp == 1:
+            _fill(state, rates, world, host, tick, slot, v, beds)
+        elif stamp < 0:
+            _recruit(state, rates, world, tick, slot, v)
+    bmus.idle[slot] = 0 if places > 0 else bmus.idle[slot] + 1
+
+
+@kernel
+def _has_work(state, rates, world, row):
+    """Tell whether an osteoblast still has debt of its own BMU within reach."""
+    slot = state.cells.bmu[row]
+    if slot < 0 or state.bmus.phase[slot] != FORMING:
+        return False
+    for k in range(world.reach.shape[0]):
+        w = displace(world, state.cells.voxel[row], world.reach[k, 0], world.reach[k, 1], world.reach[k, 2])
+        if w >= 0 and state.voxels.owner[w] == slot and state.voxels.debt[w] > 0:
+            return True
+    return False
+
+
+@kernel
+def _dismiss(state, rates, world):
+    """Let osteoblasts without work become lining cells or osteocytes: they leave the table."""
+    row = 0
+    while row < state.count[0]:
+        if state.cells.kind[row] == OSTEOBLAST and not _has_work(state, rates, world, row):
+            remove_cell(state, row)
+        else:
+            row += 1
+
+
+@kernel
+def set_hazards(state, rates, world):
+    """Write the death hazards of osteoblasts: life span, and cycling tumour cells within reach."""
+    cells, r = state.cells, rates.osteoblasts
+    for row in range(state.count[0]):
+        if cells.kind[row] != OSTEOBLAST:
+            continue
+        tumour = 0
+        for k in range(world.reach.shape[0]):
+            w = displace(world, cells.voxel[row], world.reach[k, 0], world.reach[k, 1], world.reach[k, 2])
+            if w >= 0 and state.voxels.occupant[w] >= 0:
+                other = state.voxels.occupant[w]
+                tumour += 1 if cells.kind[other] == DTC and cells.mode[other] == CYCLING else 0
+        state.hazard[row, DIE_BASELINE] = 1.0 / r.lifespan
+        if rates.switches.vicious_cycle:
+            state.hazard[row, DIE_TUMOUR] = r.tumour_death * tumour
+
+
+@kernel
+def run(state, rates, world, host, tick):
+    """Stamp served places, fill and recruit in every forming BMU, dismiss the idle, set hazards."""
+    mark_served(state, rates, world, tick)
+    for slot in range(state.bmus.phase.shape[0]):
+        if state.bmus.phase[slot] == FORMING:
+            _form(state, rates, world, host, tick, slot)
+    _dismiss(state, rates, world)
+    set_hazards(state, rates, world)

@@ -1,0 +1,161 @@
+"""Secretion: who releases and who takes up each diffusing factor, as sources of the steady-state fields.
+
+RANKL from lining cells, far more at a BMU that recruits; OPG from lining cells and osteoblasts; tumour PTHrP raises the
+first and lowers the second (the vicious cycle). TGF-beta and IGF-1 leave the pit over an after-release time, on a small
+basal secretion of marrow. CXCL12 from stroma, osteoblasts and vessels. Cycling tumour cells take factors up, vessels
+wash them out. A field is marked to be solved only if a source of it changed.
+"""
+
+import math
+from typing import NamedTuple
+
+from niche_sim.kernel import kernel
+from niche_sim.kinds import (
+    CXCL12,
+    CYCLING,
+    DTC,
+    FREE,
+    FREE_DRUG,
+    IGF1,
+    OCCUPIED,
+    OPG,
+    OSTEOBLAST,
+    PTHRP,
+    RANKL,
+    TGF_BETA,
+    VACANT,
+)
+from niche_sim.signals import saturate
+
+READS = ("cells", "voxels", "duty", "site", "fields.concentration", "host.rankl_factor")
+WRITES = ("fields.secretion", "fields.uptake", "fields.changed", "reserve")
+
+
+class Rates(NamedTuple):
+    """Strengths of sources and sinks; units in UNITS."""
+
+    tgf_beta_content: float
+    tgf_beta_active: float
+    igf1_content: float
+    igf1_active: float
+    after_release: float
+    tgf_beta_basal: float
+    igf1_basal: float
+    rankl_lining: float
+    rankl_site: float
+    opg_lining: float
+    opg_osteoblast: float
+    opg_half: float
+    pthrp_basal: float
+    pthrp_gain: float
+    pthrp_half: float
+    pthrp_on_rankl: float
+    pthrp_on_opg: float
+    cxcl12_stroma: float
+    cxcl12_osteoblast: float
+    tumour_uptake: float
+    vessel_washout: float
+
+
+UNITS = {
+    "tgf_beta_content": "nmol/L", "tgf_beta_active": "1", "igf1_content": "nmol/L", "igf1_active": "1",
+    "after_release": "h", "tgf_beta_basal": "nmol/L/h", "igf1_basal": "nmol/L/h", "rankl_lining": "fmol/um2/h",
+    "rankl_site": "fmol/h", "opg_lining": "fmol/um2/h", "opg_osteoblast": "fmol/h", "opg_half": "nmol/L",
+    "pthrp_basal": "fmol/h", "pthrp_gain": "1", "pthrp_half": "nmol/L", "pthrp_on_rankl": "1", "pthrp_on_opg": "1",
+    "cxcl12_stroma": "nmol/L/h", "cxcl12_osteoblast": "fmol/h", "tumour_uptake": "1/h", "vessel_washout": "1/h",
+}  # fmt: skip
+
+TO_NMOL_PER_L = 1e9  # 1 fmol/um3 is 1e9 nmol/L
+
+
+@kernel
+def _set(state, field, v, secretion, uptake):
+    fields = state.fields
+    if fields.secretion[field, v] != secretion or fields.uptake[field, v] != uptake:
+        fields.secretion[field, v] = secretion
+        fields.uptake[field, v] = uptake
+        fields.changed[field] = 1
+
+
+@kernel
+def _release_matrix_factors(state, rates, world, tick, v, sink):
+    """Let the reserve of voxel `v` go over the after-release time, on top of basal secretion."""
+    s = rates.secretion
+    gone = -math.expm1(-tick.hours / s.after_release)
+    per_hour = TO_NMOL_PER_L / (world.volume_um3 * tick.hours)
+    for k in range(2):
+        amount = state.reserve[k, v] * gone
+        # Under a ten-thousandth of a pit's content all goes at once: an exponential has no other end.
+        if state.reserve[k, v] < 1e-8:
+            amount = state.reserve[k, v]
+        state.reserve[k, v] -= amount
+        basal = s.tgf_beta_basal if k == 0 else s.igf1_basal
+        _set(state, TGF_BETA if k == 0 else IGF1, v, basal + amount * per_hour, sink)
+
+
+@kernel
+def _pthrp_occupancy(state, rates, v):
+    if not rates.switches.vicious_cycle:
+        return 0.0
+    return saturate(state.fields.concentration[PTHRP, v], rates.secretion.pthrp_half)
+
+
+@kernel
+def _set_voxel(state, rates, world, host, tick, v):
+    s, voxels = rates.secretion, state.voxels
+    per_cell = TO_NMOL_PER_L / world.volume_um3
+    area = voxels.contact[v] * world.face_um2 * world.surface_factor
+    occupancy = _pthrp_occupancy(state, rates, v)
+    row = voxels.occupant[v]
+    kind = state.cells.kind[row] if row >= 0 else -1
+    cycling = kind == DTC and state.cells.mode[row] == CYCLING
+    sink = s.tumour_uptake if cycling else 0.0
+    _release_matrix_factors(state, rates, world, tick, v, sink)
+    rankl = s.rankl_lining * area * (1.0 + s.pthrp_on_rankl * occupancy) * host.rankl_factor
+    opg = s.opg_lining * area + (s.opg_osteoblast if kind == OSTEOBLAST else 0.0)
+    opg *= 1.0 - s.pthrp_on_opg * occupancy
+    pthrp = 0.0
+    if cycling:
+        driven = saturate(state.fields.concentration[TGF_BETA, v], rates.division.tgf_beta_half)
+        pthrp = s.pthrp_basal * (1.0 + s.pthrp_gain * driven)
+    cxcl12 = s.cxcl12_stroma * voxels.stroma[v] + (s.cxcl12_osteoblast * per_cell if kind == OSTEOBLAST else 0.0)
+    # rankl_site is added by _light_sites after this pass, into the scratch that this pass starts.
+    state.fields.scratch[0, v] = rankl * per_cell
+    _set(state, OPG, v, opg * per_cell, 0.0)
+    _set(state, PTHRP, v, pthrp * per_cell, 0.0)
+    _set(state, CXCL12, v, cxcl12, 0.0)
+    if state.fields.uptake[FREE_DRUG, v] != s.vessel_washout * voxels.perivascular[v]:
+        state.fields.uptake[FREE_DRUG, v] = s.vessel_washout * voxels.perivascular[v]
+        state.fields.changed[FREE_DRUG] = 1
+
+
+@kernel
+def _light_sites(state, rates, world, host):
+    """Add the RANKL of the lining around every working sector: what precursors climb and osteoclasts live on."""
+    bmus = state.bmus
+    rate = rates.secretion.rankl_site * host.rankl_factor * TO_NMOL_PER_L / world.volume_um3
+    for slot in range(bmus.phase.shape[0]):
+        if bmus.phase[slot] == FREE:
+            continue
+        for sector in range(state.duty.shape[1]):
+            v = state.site[slot, sector]
+            duty = state.duty[slot, sector]
+            if (duty == VACANT or duty == OCCUPIED) and state.voxels.is_bone[v] == 0:
+                state.fields.scratch[0, v] += rate
+
+
+@kernel
+def run(state, rates, world, host, tick):
+    """Write secretion and uptake of every marrow voxel and mark the fields that changed."""
+    for v in range(world.n):
+        state.fields.scratch[0, v] = 0.0
+        if state.voxels.is_bone[v] == 0:
+            _set_voxel(state, rates, world, host, tick, v)
+        else:
+            for field in range(state.fields.secretion.shape[0]):
+                state.fields.secretion[field, v] = 0.0
+                state.fields.uptake[field, v] = 0.0
+    _light_sites(state, rates, world, host)
+    for v in range(world.n):
+        if state.voxels.is_bone[v] == 0:
+            _set(state, RANKL, v, state.fields.scratch[0, v], 0.0)

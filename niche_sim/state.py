@@ -1,0 +1,294 @@
+"""The whole state of one niche: plain arrays in named tuples, nothing hidden, nothing outside.
+
+Writing every array of `flatten(state)` and reading it back restores a niche exactly.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from niche_sim.kernel import kernel
+from niche_sim.kinds import (
+    COUNTER_NAMES,
+    DONE,
+    FAULT_CELLS_FULL,
+    FAULT_LOG_FULL,
+    FULL,
+    HALF,
+    LOG_COLUMNS,
+    MINERAL_START,
+    N_FIELDS,
+    N_OUTCOMES,
+    NOTHING,
+)
+from niche_sim.lattice import World
+
+
+# A structured array a table: one row a cell, voxel or BMU. Passing one array instead of a tuple of thirty keeps the
+# compiled calls small; compile time grows faster than linearly with the number of arrays in a signature.
+CELL = np.dtype([
+    ("ident", "u8"),
+    ("parent", "u8"),  # 0 for a founder or an immigrant
+    ("clone", "i8"),  # number of the lesion's founder
+    ("clock", "f8"),  # hours of life left (osteoclast)
+    ("polarisation", "f8"),  # macrophage: 0 inflammatory to 1 supportive
+    ("voxel", "i4"),
+    ("born", "i4"),  # step
+    ("bmu", "i4"),  # row of the BMU served, -1 for none
+    ("sector", "i2"),  # sector of that BMU
+    ("nuclei", "i2"),
+    ("kind", "i1"),
+    ("mode", "i1"),  # DORMANT or CYCLING
+    ("outcome", "i1"),  # what the draw of this tick chose
+], align=True)  # fmt: skip
+
+VOXEL = np.dtype([
+    ("stored", "f8"),  # matrix growth factor, 1 for a full fresh voxel
+    ("corpse", "f8"),  # hours until a dead cell has dissolved
+    ("stroma", "f8"),  # CXCL12-rich stroma, 0 or 1
+    ("held", "f8"),  # share of niche places held by haematopoietic stem cells
+    ("support", "f8"),  # macrophage support, 0 to 1
+    ("suitability", "f8"),  # 0 to 1, 0 in bone
+    ("last_bmu", "u8"),  # identity of the BMU that last worked here
+    ("claim", "u8"),  # highest rank that wants the voxel in this tick
+    ("claimer", "i4"),  # row of that cell
+    ("mineral", "i4"),  # quanta, 0 to FULL
+    ("debt", "i4"),  # quanta removed here and not yet refilled
+    ("laid", "i4"),  # step at which bone was last laid
+    ("owner", "i4"),  # row of the BMU that holds the voxel, -1 for none
+    ("served", "i4"),  # stamp of the step at which an osteoblast last reached the voxel
+    ("occupant", "i4"),  # row of the cell, -1 for none
+    ("sector", "i2"),
+    ("is_bone", "u1"),  # mineral >= HALF
+    ("sinusoid", "u1"),
+    ("perivascular", "u1"),  # marrow voxel touching a sinusoid
+    ("contact", "i1"),  # bone faces of a marrow voxel
+    ("exposed", "i1"),  # marrow faces of a bone voxel
+], align=True)  # fmt: skip
+
+BMU = np.dtype([
+    ("ident", "u8"),
+    ("removed", "i8"),  # quanta
+    ("filled", "i8"),  # quanta
+    ("signal", "f8"),  # released matrix factor that calls osteoblasts, in full voxels
+    ("since", "i4"),  # step at which the phase began
+    ("origin", "i4"),  # voxel
+    ("idle", "i4"),  # ticks without a place to fill
+    ("claims", "i4"),  # voxels held
+    ("phase", "i1"),  # FREE marks an unused row
+], align=True)  # fmt: skip
+
+
+class Fields(NamedTuple):
+    """Diffusing concentrations at steady state, one row a field in the order of FIELD_NAMES."""
+
+    concentration: np.ndarray  # float64 (fields, n), nmol/L
+    secretion: np.ndarray  # float64 (fields, n), nmol/L/h
+    uptake: np.ndarray  # float64 (fields, n), 1/h
+    scratch: np.ndarray  # float64 (3, n)
+    changed: np.ndarray  # uint8 (fields,), sources or walls moved since the last solution
+    solves: np.ndarray  # int64 (fields, 2): solutions and sweeps so far
+
+
+class State(NamedTuple):
+    """Everything that changes while a niche lives. The first `count[0]` rows of cells live; rows move, identities do not."""
+
+    count: np.ndarray  # int64 (1,)
+    cells: np.ndarray  # CELL (capacity,)
+    load: np.ndarray  # float64 (capacity, drugs): fmol/um2 swallowed (osteoclast), nmol/L inside (macrophage)
+    hazard: np.ndarray  # float64 (capacity, outcomes), 1/h, scratch of one tick
+    voxels: np.ndarray  # VOXEL (n,), flat index (z * ny + y) * nx + x
+    drug: np.ndarray  # float64 (drugs, n), fmol bound in a voxel: surface-bound if exposed, else buried
+    reserve: np.ndarray  # float64 (2, n), fmol of released TGF-beta and IGF-1 not yet let go
+    fields: Fields
+    bmus: np.ndarray  # BMU (capacity,)
+    normal: np.ndarray  # float64 (bmus, 3), from bone to marrow
+    site: np.ndarray  # int32 (bmus, sectors), voxel where precursors meet
+    duty: np.ndarray  # int8 (bmus, sectors), NO_SECTOR, VACANT, OCCUPIED, DONE
+    claimed: np.ndarray  # int32 (bmus, most voxels)
+    tally: np.ndarray  # int64 (counters,)
+    drug_ledger: np.ndarray  # float64 (drugs, 4): fmol deposited, swallowed, freed to blood, pool about to rebind
+    shared: np.ndarray  # float64 (drugs,): share of each drug in what desorbed in this tick
+    opened: np.ndarray  # float64 (2,): um2 of surface opened by births so far, and births
+    blood: np.ndarray  # float64 (1,): tumour cells shed into blood and still there
+    reference: np.ndarray  # float64 (1,): free RANKL at quiescent surface before tumour and drug, nmol/L
+    log: np.ndarray  # int64 (rows, len(LOG_COLUMNS)), events since the last recording
+    log_count: np.ndarray  # int64 (1,)
+    fault: np.ndarray  # int64 (4,): code, step, voxel, field
+
+
+def _table(rows: int, dtype: np.dtype) -> np.ndarray:
+    return np.zeros(rows, dtype).view(np.recarray)
+
+
+def allocate_fields(n: int) -> Fields:
+    """Return fields at zero that are all to be solved."""
+    f = (N_FIELDS, n)
+    return Fields(
+        np.zeros(f), np.zeros(f), np.zeros(f), np.zeros((3, n)), np.ones(N_FIELDS, "u1"), np.zeros((N_FIELDS, 2), "i8")
+    )
+
+
+def allocate_state(world: World, *, cells: int, bmus: int, sectors: int, claim: int, drugs: int, log: int) -> State:
+    """Return an empty, all-marrow state for a lattice with room for the given numbers."""
+    voxels = _table(world.n, VOXEL)
+    for name in ("owner", "occupant", "claimer"):
+        voxels[name] = -1
+    voxels["served"] = np.iinfo(np.int32).min
+    return State(
+        np.zeros(1, "i8"), _table(cells, CELL), np.zeros((cells, drugs)), np.zeros((cells, N_OUTCOMES)),
+        voxels, np.zeros((drugs, world.n)), np.zeros((2, world.n)), allocate_fields(world.n),
+        _table(bmus, BMU), np.zeros((bmus, 3)), np.zeros((bmus, sectors), "i4"), np.zeros((bmus, sectors), "i1"),
+        np.zeros((bmus, claim), "i4"), np.zeros(len(COUNTER_NAMES), "i8"), np.zeros((drugs, 4)), np.zeros(drugs),
+        np.zeros(2), np.zeros(1), np.zeros(1), np.zeros((log, len(LOG_COLUMNS)), "i8"), np.zeros(1, "i8"),
+        np.zeros(4, "i8"),
+    )  # fmt: skip
+
+
+def flatten(state: State) -> dict[str, np.ndarray]:
+    """Return every array of the state under its dotted name; tables are split into their columns."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, part in zip(State._fields, state):
+        if isinstance(part, Fields):
+            arrays |= {f"{name}.{inner}": array for inner, array in zip(Fields._fields, part)}
+        elif part.dtype.names:
+            arrays |= {f"{name}.{column}": np.asarray(part[column]) for column in part.dtype.names}
+        else:
+            arrays[name] = part
+    return arrays
+
+
+def _join(columns: dict[str, np.ndarray], dtype: np.dtype) -> np.ndarray:
+    table = _table(len(next(iter(columns.values()))), dtype)
+    for name, column in columns.items():
+        table[name] = column
+    return table
+
+
+def rebuild(arrays: dict[str, np.ndarray]) -> State:
+    """Return the state whose `flatten` gave `arrays`; nothing is shared with them."""
+    tables = {"cells": CELL, "voxels": VOXEL, "bmus": BMU}
+    parts: dict[str, Any] = {}
+    for name in State._fields:
+        inner = {key.split(".", 1)[1]: array for key, array in arrays.items() if key.startswith(name + ".")}
+        if name in tables:
+            parts[name] = _join(inner, tables[name])
+        else:
+            parts[name] = Fields(**{k: v.copy() for k, v in inner.items()}) if inner else arrays[name].copy()
+    return State(**parts)
+
+
+def copy_state(state: State) -> State:
+    """Return an independent copy."""
+    return rebuild(flatten(state))
+
+
+def lay_scene(state: State, world: World, bone: np.ndarray, sinusoid: np.ndarray) -> None:
+    """Fill tissue, contact counts and walls from boolean masks of shape (nz, ny, nx), in place."""
+    voxels = state.voxels
+    voxels.mineral[:] = np.where(bone.ravel(), FULL, 0)
+    voxels.is_bone[:] = bone.ravel()
+    voxels.sinusoid[:] = sinusoid.ravel()
+    voxels.stored[:] = bone.ravel()
+    count_contacts(voxels, world)
+    state.tally[MINERAL_START] = voxels.mineral.sum()
+
+
+@kernel
+def _count_one(voxels, world, v):
+    bone, marrow, vessel = 0, 0, 0
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        if w >= 0:
+            bone += voxels.is_bone[w]
+            marrow += 1 - voxels.is_bone[w]
+            vessel += voxels.sinusoid[w]
+    voxels.contact[v] = 0 if voxels.is_bone[v] else bone
+    voxels.exposed[v] = marrow if voxels.is_bone[v] else 0
+    voxels.perivascular[v] = 1 if vessel > 0 and not voxels.is_bone[v] and not voxels.sinusoid[v] else 0
+
+
+@kernel
+def count_contacts(voxels, world):
+    """Count bone and marrow faces and mark perivascular voxels of the whole lattice, in place."""
+    for v in range(world.n):
+        _count_one(voxels, world, v)
+
+
+@kernel
+def update_tissue(state, world, v):
+    """Bring the tissue of voxel `v` and the counts around it in line with its mineral; walls may move."""
+    voxels = state.voxels
+    is_bone = 1 if voxels.mineral[v] >= HALF else 0
+    if is_bone == voxels.is_bone[v]:
+        return
+    voxels.is_bone[v] = is_bone
+    state.fields.changed[:] = 1
+    _count_one(voxels, world, v)
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        if w >= 0:
+            _count_one(voxels, world, w)
+
+
+@kernel
+def is_free(voxels, v):
+    """Tell whether a cell may enter voxel `v`: marrow, not the lumen of a sinusoid, not occupied."""
+    return voxels.is_bone[v] == 0 and voxels.sinusoid[v] == 0 and voxels.occupant[v] < 0
+
+
+@kernel
+def log_event(state, step, event, cause, kind, ident, parent, clone, voxel):
+    """Append a row to the event log; a full log is a fault that Python raises."""
+    row = state.log_count[0]
+    if row >= state.log.shape[0]:
+        state.fault[0], state.fault[1] = FAULT_LOG_FULL, step
+        return
+    state.log[row, 0], state.log[row, 1], state.log[row, 2], state.log[row, 3] = step, event, cause, kind
+    state.log[row, 4], state.log[row, 5] = np.int64(ident), np.int64(parent)
+    state.log[row, 6], state.log[row, 7] = clone, voxel
+    state.log_count[0] = row + 1
+
+
+@kernel
+def add_cell(state, step, kind, voxel, ident, parent, clone):
+    """Put a new cell into a free voxel and return its row, or -1 (a fault) if the table is full."""
+    cells = state.cells
+    row = state.count[0]
+    if row >= cells.ident.shape[0]:
+        state.fault[0], state.fault[1], state.fault[2] = FAULT_CELLS_FULL, step, voxel
+        return -1
+    state.count[0] = row + 1
+    cells.ident[row], cells.parent[row], cells.clone[row] = ident, parent, clone
+    cells.kind[row], cells.mode[row], cells.voxel[row] = kind, 0, voxel
+    cells.born[row], cells.clock[row], cells.nuclei[row] = step, 0.0, 1
+    cells.bmu[row], cells.sector[row], cells.polarisation[row] = -1, -1, 0.0
+    state.load[row, :] = 0.0
+    state.hazard[row, :] = 0.0
+    cells.outcome[row] = NOTHING
+    state.voxels.occupant[voxel] = row
+    return row
+
+
+@kernel
+def remove_cell(state, row):
+    """Take a cell out: its voxel is freed, its sector is done, the last row moves into its place."""
+    cells, voxels = state.cells, state.voxels
+    voxels.occupant[cells.voxel[row]] = -1
+    if cells.sector[row] >= 0:
+        state.duty[cells.bmu[row], cells.sector[row]] = DONE
+    last = state.count[0] - 1
+    if row != last:
+        cells[row] = cells[last]
+        state.load[row, :] = state.load[last, :]
+        state.hazard[row, :] = state.hazard[last, :]
+        voxels.occupant[cells.voxel[row]] = row
+    state.count[0] = last
+
+
+@kernel
+def move_cell(state, row, voxel):
+    """Move a cell into a free voxel."""
+    state.voxels.occupant[state.cells.voxel[row]] = -1
+    state.cells.voxel[row] = voxel
+    state.voxels.occupant[voxel] = row

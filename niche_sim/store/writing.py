@@ -1,0 +1,136 @@
+"""Writing a result: every file under a hidden name first, the manifest last, then one rename."""
+
+import io
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from niche_sim.errors import InputError
+from niche_sim.store import arrays, manifest, tables
+from niche_sim.store.folder import Reservation, reserve, write_file
+from niche_sim.store.reading import digest_result
+from niche_sim.store.sources import collect_sources
+
+
+def dump_yaml(mapping: dict[str, Any]) -> bytes:
+    """Return a mapping as YAML text, keys in their order."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.representer.ignore_aliases = lambda *_: True  # the gate refuses anchors
+    yaml.width = 110
+    buffer = io.BytesIO()
+    yaml.dump(mapping, buffer)
+    return buffer.getvalue()
+
+
+def _table(run: Any, name: str) -> Any:
+    import pandas as pd
+
+    frames = [getattr(arm, name) for arm in run.arms.values()]
+    kept = [frame for frame in frames if len(frame)] or frames[:1]
+    return pd.concat(kept, ignore_index=True)
+
+
+def _voxel_um(experiment: Any) -> float | None:
+    size = getattr(getattr(experiment, "scene", None), "voxel_um", None)
+    return None if size is None else float(size)
+
+
+def encode_run(run: Any, experiment: Any) -> tuple[dict[str, bytes], str]:
+    """Return the files of a result, path -> bytes, and the result's hash."""
+    for arm in run.arms:
+        if not arm or arm.startswith((".", "__")) or set(arm) & set('/\\:*?"<>|\0'):
+            raise InputError(f"arms.{arm}: cannot be the name of a folder; use letters, digits, _ and -")
+    frames = {name: _table(run, name) for name in tables.TABLES}
+    states = {name: arm.final_hash_arrays for name, arm in run.arms.items()}
+    files = {f"{name}.parquet": tables.encode_table(frame) for name, frame in frames.items()}
+    files["resolved.yaml"] = dump_yaml(experiment.resolved())
+    voxel_um = _voxel_um(experiment)
+    fields = {name: (arm.field_times_h, arm.fields) for name, arm in run.arms.items()}
+    maps = {name: (arm.map_times_h, arm.maps) for name, arm in run.arms.items()}
+    groups = {
+        "fields.zarr": arrays.encode_snapshots(fields, voxel_um=voxel_um, exact=False),
+        "maps.zarr": arrays.encode_snapshots(maps, voxel_um=voxel_um, exact=True),
+        "final_state.zarr": arrays.encode_state(states),
+    }
+    files |= {f"{group}/{key}": content for group, parts in groups.items() for key, content in parts.items()}
+    # The hash is of what a reader will see, so the tables take the way through the file.
+    seen = {name: tables.decode_table(files[f"{name}.parquet"]) for name in tables.TABLES}
+    return files, digest_result(seen, states)
+
+
+def _stamp(moment: datetime | None) -> str:
+    return (moment or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def build_manifest(
+    run: Any, experiment: Any, files: dict[str, bytes], result_hash: str, *, threads: int,
+    started: datetime | None, ended: datetime | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the manifest of a run whose files are `files`."""
+    return {
+        "format": "niche_sim result",
+        "schema_version": manifest.SCHEMA_VERSION,
+        "name": str(experiment.name),
+        "title": str(getattr(experiment, "title", "") or ""),
+        "seed": int(experiment.seed),
+        "arms": list(run.arms),
+        "configuration": experiment.resolved(),
+        "configuration_sha256": manifest.sha256(files["resolved.yaml"]),
+        "result_hash": result_hash,
+        "sources": collect_sources(experiment),
+        "versions": manifest.list_versions(),
+        "host": manifest.describe_host(),
+        "threads": int(threads),
+        "timings_s": {name: float(seconds) for name, seconds in run.timings.items()},
+        "started_utc": _stamp(started),
+        "ended_utc": _stamp(ended),
+        "checksums": {name: manifest.sha256(content) for name, content in files.items()},
+        "sizes": {name: len(content) for name, content in files.items()},
+    }
+
+
+def _fill(partial: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    for name, content in files:
+        write_file(partial / name, content)
+
+
+def write_result(
+    directory: Path, run: Any, experiment: Any, *, threads: int = 1, started: datetime | None = None,
+    ended: datetime | None = None, place: Reservation | None = None,
+) -> None:  # fmt: skip
+    """Write a finished run into a results folder that appears whole or not at all.
+
+    Parameters
+    ----------
+    directory : Path
+        The folder to create; its parents are created too.
+    run, experiment
+        The run and the resolved experiment.
+    threads : int
+        Threads that were used, for the manifest.
+    started, ended : datetime, optional
+        Exact begin and end, for the manifest.
+    place : Reservation, optional
+        The folder reserved before the run; reserved now if not given.
+
+    Raises
+    ------
+    InputError
+        The folder exists and is not empty.
+    ResourceError
+        The disk is full or refuses; the hidden folder is removed and nothing else is touched.
+    """
+    ended = ended or datetime.now(UTC)
+    with place or reserve(directory) as place:
+        files, result_hash = encode_run(run, experiment)
+        content = build_manifest(
+            run, experiment, files, result_hash, threads=threads, started=started, ended=ended
+        )
+        _fill(place.partial, files.items())
+        write_file(place.partial / manifest.NAME, manifest.seal(content))
+        place.publish()

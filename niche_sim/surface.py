@@ -1,0 +1,76 @@
+"""Geometry and state of the bone surface, shared by the processes that work on it."""
+
+import math
+
+from niche_sim.kernel import kernel
+from niche_sim.kinds import FORMING
+from niche_sim.lattice import displace
+
+
+@kernel
+def measure_surface(state, world):
+    """Return the true bone surface of the niche (um2): staircase faces times the Crofton factor."""
+    faces = 0
+    for v in range(world.n):
+        faces += state.voxels.exposed[v]
+    return faces * world.face_um2 * world.surface_factor
+
+
+@kernel
+def surface_normal(state, world, v):
+    """Return the unit normal (z, y, x) from bone to marrow at `v`, from the bone within 50 um; zeros if undefined."""
+    z, y, x = 0.0, 0.0, 0.0
+    for k in range(world.around.shape[0]):
+        dz, dy, dx = world.around[k, 0], world.around[k, 1], world.around[k, 2]
+        w = displace(world, v, dz, dy, dx)
+        if w >= 0 and state.voxels.is_bone[w] == 1:
+            z, y, x = z - dz, y - dy, x - dx
+    length = math.sqrt(z * z + y * y + x * x)
+    if length < 1e-9:
+        return 0.0, 0.0, 0.0
+    return z / length, y / length, x / length
+
+
+@kernel
+def is_near_side(state, world, slot, v, face, w):
+    """Tell whether the face of `v` towards open voxel `w` belongs to the side that the BMU works from."""
+    if state.voxels.owner[w] == slot:
+        return True
+    # Faces come in pairs (back, forward) along y, x in 2-D and z, y, x in 3-D.
+    axis = face // 2 + (3 - world.ndim)
+    sign = -1.0 if face % 2 == 0 else 1.0
+    return sign * state.normal[slot, axis] > 0.25
+
+
+@kernel
+def has_quiescent_lining(state, world, v):
+    """Tell whether marrow voxel `v` touches bone that no BMU holds: a lined, resting surface."""
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        if w >= 0 and state.voxels.is_bone[w] == 1 and state.voxels.owner[w] < 0:
+            return True
+    return False
+
+
+@kernel
+def touches_bmu(state, world, v):
+    """Tell whether marrow voxel `v` lies in or beside bone whose lining a BMU has opened and not yet refilled."""
+    if state.voxels.owner[v] >= 0 and state.bmus.phase[state.voxels.owner[v]] != FORMING:
+        return True
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        if w >= 0 and state.voxels.is_bone[w] == 1 and state.voxels.owner[w] >= 0:
+            return state.bmus.phase[state.voxels.owner[w]] != FORMING
+    return False
+
+
+@kernel
+def coat_density(state, world, drug, v):
+    """Return the drug density (fmol/um2 of true surface) of the densest bone face that marrow voxel `v` touches."""
+    densest = 0.0
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        if w >= 0 and state.voxels.exposed[w] > 0:
+            area = state.voxels.exposed[w] * world.face_um2 * world.surface_factor
+            densest = max(densest, state.drug[drug, w] / area)
+    return densest

@@ -1,0 +1,128 @@
+"""The field solver against direct solutions, its error bound, its ledger and its law of non-negativity."""
+
+import numpy as np
+import pytest
+from scipy.sparse import lil_matrix
+from scipy.sparse.linalg import spsolve
+
+from niche_sim.fields import field_ledger, solve_steady
+from niche_sim.lattice import build_neighbours
+
+
+def solve_directly(secretion, uptake, is_bone, neighbours, coupling, wall, decay):
+    n = len(secretion)
+    matrix = lil_matrix((n, n))
+    for v in range(n):
+        if is_bone[v] and wall == 0:
+            matrix[v, v] = 1.0
+            continue
+        matrix[v, v] = decay + uptake[v]
+        for w in neighbours[v]:
+            if w >= 0:
+                g = wall if is_bone[w] or is_bone[v] else coupling
+                if not (is_bone[w] and wall == 0):
+                    matrix[v, v] += g
+                    matrix[v, w] -= g
+    right = np.where(is_bone.astype(bool) & (wall == 0), 0.0, secretion)
+    return spsolve(matrix.tocsr(), right)
+
+
+def make_case(shape, periodic, seed):
+    rng = np.random.default_rng(seed)
+    n = int(np.prod(shape))
+    is_bone = (rng.random(n) < 0.25).astype(np.uint8)
+    secretion = rng.random(n) * (rng.random(n) < 0.1) * (is_bone == 0)
+    uptake = rng.random(n) * 5.0 * (is_bone == 0)
+    return is_bone, secretion, uptake, build_neighbours(shape, periodic)
+
+
+def solve(case, start, tolerance=1e-10, permeability=0.0, diffusion=46800.0, decay=21.0, most=20_000):
+    is_bone, secretion, uptake, neighbours = case
+    c = start.copy()
+    sweeps, error = solve_steady(
+        c, secretion, uptake, is_bone, neighbours, diffusion, decay, 20.0, permeability, tolerance, most,
+        np.empty(len(c)),
+    )  # fmt: skip
+    return c, sweeps, error
+
+
+@pytest.mark.parametrize("shape", [(1, 20, 24), (8, 9, 10)])
+@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize("permeability", [0.0, 0.1])
+def test_agrees_with_direct_solution_within_its_bound(shape, periodic, permeability):
+    case = make_case(shape, periodic, 3)
+    exact = solve_directly(case[1], case[2], case[0], case[3], 117.0, 117.0 * permeability, 21.0)
+    for tolerance in (1e-3, 1e-10):
+        c, sweeps, error = solve(case, np.zeros(len(exact)), tolerance, permeability)
+        assert sweeps > 0
+        assert np.abs(c - exact).max() <= error + 1e-14
+        assert error <= tolerance * c.max()
+
+
+def test_uniform_source_gives_the_well_mixed_level():
+    neighbours = build_neighbours((1, 10, 10), True)
+    case = (np.zeros(100, np.uint8), np.full(100, 42.0), np.full(100, 4.0), neighbours)
+    c, _, _ = solve(case, np.zeros(100))
+    assert np.allclose(c, 42.0 / 25.0, rtol=1e-9)
+
+
+def test_is_never_negative_even_when_stopped_early():
+    case = make_case((1, 30, 30), True, 5)
+    c, sweeps, _ = solve(case, np.random.default_rng(1).random(900) * 100, 1e-12, most=6)
+    assert sweeps == -1
+    assert (c >= 0).all()
+
+
+def test_no_source_gives_zero():
+    is_bone, secretion, uptake, neighbours = make_case((1, 12, 12), False, 7)
+    c, _, _ = solve((is_bone, secretion * 0, uptake, neighbours), np.zeros(144))
+    assert (c == 0).all()
+
+
+def test_warm_start_takes_fewer_sweeps():
+    case = make_case((1, 40, 40), True, 9)
+    c, cold, _ = solve(case, np.zeros(1600), 1e-4)
+    case[1][np.flatnonzero(case[1])[0]] *= 1.1
+    _, warm, _ = solve(case, c, 1e-4)
+    assert warm < cold
+
+
+def test_ledger_closes():
+    case = make_case((1, 30, 30), True, 11)
+    c, _, _ = solve(case, np.zeros(900), 1e-12)
+    secreted, decayed, taken = field_ledger(c, case[1], case[2], 21.0, 8000.0)
+    assert secreted == pytest.approx(decayed + taken, rel=1e-9)
+    assert secreted > 0
+
+
+def test_order_in_space_is_two():
+    """-D c'' + k c = s with c = 1 + cos(2 pi x / L) on a ring: halving the voxel divides the error by four."""
+    errors = []
+    for cells in (16, 32, 64):
+        dx = 640.0 / cells
+        x = (np.arange(cells) + 0.5) * dx
+        wave = 2 * np.pi / 640.0
+        exact = 1 + np.cos(wave * x)
+        secretion = 21.0 + (21.0 + 46800.0 * wave**2) * np.cos(wave * x)
+        # A source may be negative in this test only; the solution is not.
+        c = np.zeros(cells * 2)
+        neighbours = build_neighbours((1, 2, cells), True)
+        solve_steady(
+            c, np.tile(secretion, 2), np.zeros(2 * cells), np.zeros(2 * cells, np.uint8), neighbours, 46800.0, 21.0,
+            dx, 0.0, 1e-11, 100_000, np.empty(2 * cells),
+        )  # fmt: skip
+        errors.append(np.abs(c[:cells] - exact).max())
+    orders = np.log2(np.array(errors[:-1]) / errors[1:])
+    assert np.all(np.abs(orders - 2.0) < 0.1)
+
+
+def test_compiled_and_plain_code_agree_to_the_last_bit():
+    case = make_case((1, 8, 8), True, 13)
+    c, sweeps, _ = solve(case, np.zeros(64), 1e-6)
+    plain = np.zeros(64)
+    is_bone, secretion, uptake, neighbours = case
+    n, _ = solve_steady.py_func(
+        plain, secretion, uptake, is_bone, neighbours, 46800.0, 21.0, 20.0, 0.0, 1e-6, 20_000, np.empty(64)
+    )
+    assert n == sweeps
+    assert (plain == c).all()
