@@ -17,7 +17,7 @@ _COMPILING = "compiling the engine: once after each installation or update, one 
 
 def format_time(hours: float) -> str:
     """Return simulated time as people say it: hours, days or years."""
-    if abs(hours) < 48.0:
+    if abs(hours) < 24.0:
         return f"{hours:.0f} h"
     if abs(hours) < HOURS_PER_YEAR:
         return f"{hours / 24.0:.0f} d"

@@ -195,7 +195,7 @@ name: tiny
 seed: 3
 scene:
   kind: generated
-  size: ["400 um", "400 um"]
+  size: ["800 um", "800 um"]
   voxel: "20 um"
   bone_volume_fraction: 0.2
   trabecular_thickness: "120 um"
@@ -280,12 +280,12 @@ def test_list_names_what_is_shipped(capsys):
 def test_plan_is_arithmetic_on_the_experiment(experiment, capsys):
     assert call("plan", experiment, "--json") == 0
     need = json.loads(capsys.readouterr().out)
-    assert need["voxels"] == 400 and need["shape"] == [1, 20, 20]
+    assert need["voxels"] == 1600 and need["shape"] == [1, 40, 40]
     assert need["ticks"] == 2 * 16 + 8 and need["arms"] == 2
     assert need["memory_bytes"] > 350e6 and need["disk_bytes"] > 0
     assert need["hazard_times_tick"] == pytest.approx(need["fastest_hazard_per_h"] * 6.0)
     assert call("plan", experiment) == 0
-    assert "400 voxels" in capsys.readouterr().out
+    assert "1,600 voxels" in capsys.readouterr().out
 
 
 def test_a_folder_in_use_is_refused_before_the_engine_is_loaded(experiment, tmp_path):
@@ -343,14 +343,18 @@ def test_options_replace_what_the_file_says(experiment, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_run_exits_5_soon_and_leaves_nothing(experiment, tmp_path, finished, number):
+@pytest.mark.parametrize("moment", ["compiling", "running"])
+def test_a_stopped_run_exits_5_soon_and_leaves_nothing(experiment, tmp_path, finished, number, moment):
     out = tmp_path / "stopped"
     arguments = ["run", experiment, "--length", "50 yr", "--out", out]
     command = [sys.executable, "-m", "niche_sim", *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    cache = tmp_path.with_name(f"{tmp_path.name}-cache")
+    environment = os.environ | ({"NICHE_SIM_CACHE": str(cache)} if moment == "compiling" else {})
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     for line in process.stderr:
-        if line.startswith("zoledronate: started"):
+        if line.startswith("spin-up: started" if moment == "compiling" else "zoledronate: started"):
             break
+    time.sleep(1.0)
     asked = time.monotonic()
     process.send_signal(number)
     _, text = process.communicate(timeout=60)

@@ -63,7 +63,7 @@ def test_converts_to_inside_units(text, unit, expected):
         ("1e999 h", "h", "not finite"),
         (math.inf, "", "not finite"),
         (math.nan, "", "not finite"),
-        (10**5000, "", "not finite"),
+        pytest.param(10**5000, "", "not finite", id="huge"),
         (True, "", "expected a plain number"),
         (None, "h", "expected a time"),
         ([], "h", "expected a time"),

@@ -6,6 +6,7 @@ Nothing heavy is imported here; each command imports what it needs, so that help
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
@@ -15,7 +16,7 @@ import click
 from niche_sim import __version__
 from niche_sim.cli.inspect import check, listing, plan, schema, sources
 from niche_sim.cli.results import hash_command, plot, report, verify
-from niche_sim.cli.run import run
+from niche_sim.cli.run import ENGINE_THREAD, run
 from niche_sim.errors import InputError, NicheSimError
 
 _EPILOG = """\b
@@ -88,4 +89,10 @@ def _invoke(arguments: Sequence[str] | None) -> int:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code; an unexpected error is a bug and keeps its traceback."""
     signal.signal(signal.SIGTERM, _stop)
-    sys.exit(_invoke(arguments))
+    code = _invoke(arguments)
+    if any(thread.name == ENGINE_THREAD for thread in threading.enumerate()):
+        # Still inside the compiler, which cannot be interrupted; everything unfinished has been removed.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

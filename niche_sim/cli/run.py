@@ -1,12 +1,12 @@
 """`niche-sim run`: simulate, write the result, draw it, say what happened."""
 
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +14,10 @@ import click
 if TYPE_CHECKING:
     from niche_sim.progress import ProgressReport
 
+ENGINE_THREAD = "niche_sim engine"
+GRACE_S = 3.0
 _MOST_THREADS = 1024
+_STACK_BYTES = 64 << 20  # the compiler recurses deeply; some systems give threads half a megabyte
 
 
 def default_threads() -> int:
@@ -23,20 +26,32 @@ def default_threads() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-@contextmanager
-def stop_on_signal(progress: "ProgressReport") -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM also end the threads of the arms, for which a leaving main thread would wait."""
+def run_aside(work: Callable[[], Any], stop: Callable[[], None]) -> Any:
+    """Run `work` in a thread of its own and return its result, so that a signal finds this thread waiting.
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        progress.stop()
-        raise KeyboardInterrupt
+    An interrupt that lands inside the compiler's callbacks is swallowed there and breaks it; the main thread
+    is therefore kept out of it. On Ctrl-C or SIGTERM `stop` is called and the thread is given GRACE_S to end.
+    """
+    outcome: Future[Any] = Future()
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    def target() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    before = threading.stack_size(_STACK_BYTES)
+    thread = threading.Thread(target=target, name=ENGINE_THREAD, daemon=True)
+    thread.start()
+    threading.stack_size(before)
     try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        while thread.is_alive():
+            thread.join(0.1)
+    except KeyboardInterrupt:
+        stop()
+        thread.join(GRACE_S)
+        raise
+    return outcome.result()
 
 
 @click.command(short_help="Run an experiment and write its results.")
@@ -72,8 +87,7 @@ def run(
     loaded = load_experiment(experiment, sets=settings, seed=seed, length=length)
     target = out if out is not None else Path("results") / loaded.name
     with ProgressReport(quiet=quiet) as progress:
-        with stop_on_signal(progress):
-            _simulate(loaded, target, threads or default_threads(), progress)
+        _simulate(loaded, target, threads or default_threads(), progress)
         if not no_figures:
             _draw(target, progress)
     if not quiet:
@@ -88,7 +102,8 @@ def _simulate(experiment: Any, target: Path, threads: int, progress: "ProgressRe
         # Imported only now: a folder that cannot be used must be refused at once.
         from niche_sim.simulation import run_experiment
 
-        finished = run_experiment(experiment, threads=threads, progress=progress)
+        work = partial(run_experiment, experiment, threads=threads, progress=progress)
+        finished = run_aside(work, progress.stop)
         progress.say("writing the results")
         ended = datetime.now(UTC)
         write_result(target, finished, experiment, threads=threads, started=started, ended=ended, place=place)

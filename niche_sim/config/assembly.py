@@ -217,7 +217,8 @@ def note_unknown_drug(report: Report, path: Path, drug: str, known: list[str]) -
 def _read_drugs(report: Report, courses: list[tuple[Path, CourseModel]]) -> dict[str, DrugFile]:
     """Return the drugs that the experiment holds or its courses name, in alphabetical order."""
     document = report.document
-    own = document.get(("drugs",)) or {}
+    own = document.get(("drugs",))
+    own = {} if own is None else own
     if not isinstance(own, dict):
         report.fail(("drugs",), "type", "expected drugs: name: {...}")
         return {}

@@ -19,6 +19,7 @@ from niche_sim.config.schema import (
 from niche_sim.units import quote, write
 
 MOST_VOXELS = 64_000_000
+MOST_PER_AXIS = 4096
 MOST_DOSES = 100_000
 _LEAST_VOXELS = 3
 
@@ -105,6 +106,8 @@ def _check_size(report: Report, path: Path, scene: GeneratedScene) -> None:
             report.add(here, "range", message)
         elif round(ratio) < _LEAST_VOXELS:
             report.add(here, "range", f"is fewer than {_LEAST_VOXELS} voxels of {voxel:g} um")
+        elif round(ratio) > MOST_PER_AXIS:
+            report.add(here, "range", f"is more than {MOST_PER_AXIS} voxels of {voxel:g} um")
     count = count_voxels(scene)
     if count > MOST_VOXELS:
         report.add((*path, "size"), "range", f"gives {count:.3g} voxels; at most {MOST_VOXELS:.3g} are possible")

@@ -41,7 +41,7 @@ def load_experiment(
     Parameters
     ----------
     path_or_name : str or path
-        A YAML file, a folder with ``experiment.yaml``, the name of a shipped experiment or the beginning of one.
+        A YAML file, a folder with ``experiment.yaml``, the name of a shipped experiment or its beginning.
     sets : sequence of "name=value", or mapping of name to value
         Replace keys of the experiment (``time.length``, ``switches.division``, ``scene.voxel``) or parameters
         (``dormancy.exit_rate``).

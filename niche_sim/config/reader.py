@@ -22,7 +22,7 @@ MOST_VALUES = 20_000
 MOST_DEPTH = 32
 _MOST_LINE = 20_000
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,39})")
-_FLOAT = re.compile(r"[-+]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][-+]?[0-9]{1,3})?")
+_FLOAT = re.compile(r"[-+]?((?:0|[1-9][0-9]{0,39})(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][-+]?[0-9]{1,3})?")
 _NOT_FINITE = re.compile(r"[-+]?\.?(inf|nan)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 
@@ -47,8 +47,11 @@ class Document:
         return Place(self.file)
 
     def key_place(self, path: Path) -> Place:
-        """Return the place of the key that leads to a value."""
-        return self.keys.get(path) or self.place(path)
+        """Return the place of the key that leads to a value, or to the nearest value around it."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.keys:
+                return self.keys[path[:end]]
+        return self.place(())
 
     def cut(self, path: Path) -> None:
         """Forget the places at and below a path."""
@@ -223,6 +226,8 @@ class _Composer:
                 continue
             self.document.keys[inner] = place
             mapping[key] = self.build(self.next(inner), inner)
+            if mapping[key] is None:  # nothing after the colon: the parser gives the place of what follows
+                self.document.places[inner] = place
         return mapping
 
     def build_scalar(self, event: Any, path: Path) -> Any:
@@ -315,7 +320,7 @@ def from_mapping(mapping: Mapping[str, Any], source: str) -> Document:
     Raises
     ------
     ConfigError
-        It holds something else than mappings, lists, texts, numbers, booleans and None, or is too deep or large.
+        It holds something else than mappings, lists, texts, numbers, booleans and None, or too much of it.
     """
     budget = [MOST_VALUES]
     return Document(source, _plain(mapping, (), budget, source), {(): Place(source)})

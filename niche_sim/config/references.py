@@ -1,10 +1,11 @@
 """Puts the files that an experiment names, and the values of `--set`, into its document."""
 
 from pathlib import Path as FilePath
+from typing import Any
 
 from niche_sim.config.library import FOLDERS, find_file, list_names
 from niche_sim.config.problems import ConfigError, Path, Place, Problem, suggest, write_path
-from niche_sim.config.reader import Document, parse, read_document
+from niche_sim.config.reader import MOST_DEPTH, Document, parse, read_document
 from niche_sim.config.report import Report
 from niche_sim.config.schema import ExperimentModel, RegimenModel, list_keys
 from niche_sim.errors import InputError
@@ -128,6 +129,9 @@ def _read_value(value: str) -> object:
 
 def _apply(report: Report, name: str, value: object, place: Place, parameters: ParameterSet) -> None:
     keys, known = name.split("."), list_keys(ExperimentModel)
+    if len(keys) > MOST_DEPTH:
+        _refuse(report, place, tuple(keys[:_MOST_KEYS]), "depth", f"has more than {MOST_DEPTH} parts")
+        return
     if keys[0] in known:
         path: Path = _with_override(keys)
     elif name in parameters:
@@ -163,9 +167,9 @@ def put(report: Report, path: Path, value: object, place: Place) -> None:
     for key in path[:-1]:
         done = _descend(report, done, key, place)
     last = _resolve_key(document, done, path[-1])
-    parent = document.get(done)
+    parent: Any = document.get(done)
     if not isinstance(parent, (dict, list)):
-        raise InputError(f"{'.'.join(map(str, done))} holds no keys")
+        raise InputError(f"{write_path(done)} holds no keys")
     document.cut((*done, last))
     parent[last] = value
     document.places[(*done, last)] = document.keys[(*done, last)] = place
@@ -174,15 +178,16 @@ def put(report: Report, path: Path, value: object, place: Place) -> None:
 def _descend(report: Report, done: Path, key: str | int, place: Place) -> Path:
     document = report.document
     key = _resolve_key(document, done, key)
-    inner, parent = (*done, key), document.get(done)
-    if isinstance(parent, dict) and parent.get(key) is None:  # type: ignore[call-overload]
+    inner: Path = (*done, key)
+    parent: Any = document.get(done)
+    if isinstance(parent, dict) and parent.get(key) is None:
         shipped = reference_folder(inner) == "drugs" and key in list_names("drugs")
-        parent[key] = key if shipped else {}  # type: ignore[index]
+        parent[key] = key if shipped else {}
         document.places[inner] = document.keys[inner] = place
     if isinstance(document.get(inner), str):
         expand(report, inner)
     if not isinstance(document.get(inner), (dict, list)):
-        raise InputError(f"{'.'.join(map(str, inner))} holds no keys")
+        raise InputError(f"{write_path(inner)} holds no keys")
     return inner
 
 
@@ -192,6 +197,6 @@ def _resolve_key(document: Document, done: Path, key: str | int) -> str | int:
         return key
     if not str(key).isdecimal() or int(str(key)[:9]) >= len(parent):
         raise InputError(
-            f"{'.'.join(map(str, done))} has no entry {quote(key)}; it has {len(parent)}, counted from 0"
+            f"{write_path(done)} has no entry {quote(key)}; it has {len(parent)}, counted from 0"
         )
     return int(str(key)[:9])

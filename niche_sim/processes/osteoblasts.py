@@ -93,6 +93,9 @@ def make_room(state, world, v):
         if w >= 0 and is_free(state.voxels, w):
             move_cell(state, row, w)
             return True
+    if state.cells.kind[row] == OSTEOBLAST:
+        remove_cell(state, row)  # walled in: it becomes an osteocyte
+        return True
     return False
 
 
@@ -155,7 +158,9 @@ def _form(state, rates, world, host, tick, slot):
             continue
         places += 1
         stamp = voxels.served[v] - 2 * tick.step
-        if stamp == 1:
+        # Bone laid before it was full and since covered goes on mineralising without a cell.
+        covered = voxels.is_bone[v] == 1 and voxels.exposed[v] == 0
+        if stamp == 1 or covered:
             _fill(state, rates, world, host, tick, slot, v, beds)
         elif stamp < 0:
             _recruit(state, rates, world, tick, slot, v)
