@@ -133,7 +133,7 @@ def seed_tumour(state: State, world: World, key: int, dormant: int, cycling: int
     for number, voxel in enumerate(places):
         ident = np.uint64(world.n + 1 + number)
         row = add_cell(state, 0, DTC, np.int64(voxel), ident, np.uint64(0), number + 1)
-        state.cells.mode[row] = DORMANT if number < dormant else CYCLING
+        state.cells["mode"][row] = DORMANT if number < dormant else CYCLING
     state.tally[N_SEEDED] = len(places)
     return len(places)
 

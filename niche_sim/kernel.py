@@ -45,7 +45,7 @@ def choose_cache_folder() -> Path:
 
 
 CACHE_FOLDER = choose_cache_folder()
-numba.config.CACHE_DIR = str(CACHE_FOLDER)
+numba.config.CACHE_DIR = str(CACHE_FOLDER)  # type: ignore[attr-defined]
 
 
 def kernel(function: Callable) -> Any:

@@ -42,7 +42,7 @@ CUMULATIVE = tuple(name for name in COUNTER_NAMES if name.startswith(("dtc_", "o
 
 def count_cells(state: State) -> dict[str, int]:
     """Return the number of living cells by kind, tumour cells by mode."""
-    n = state.count[0]
+    n = state.living[0]
     kind, mode = state.cells.kind[:n], state.cells.mode[:n]
     counts = np.bincount(kind, minlength=len(KIND_NAMES))
     return {
@@ -118,7 +118,7 @@ def split_index(voxel: np.ndarray, world: World) -> dict[str, np.ndarray]:
 
 def list_cells(state: State, world: World, step: int, hours: float) -> pd.DataFrame:
     """Return every living cell as a row, in order of identity."""
-    n = int(state.count[0])
+    n = int(state.living[0])
     c = state.cells
     kind = c.kind[:n]
     mode = np.where(kind == DTC, np.array(MODE_NAMES)[c.mode[:n]], "")

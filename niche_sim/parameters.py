@@ -87,9 +87,7 @@ class Parameter:
         }
 
 
-def check_range(
-    number: float, written: object, bounds: tuple[float, float], texts: tuple[str | float, str | float]
-) -> None:
+def check_range(number: float, written: object, bounds: tuple[float, float], texts: tuple[str | float, str | float]) -> None:
     """Raise InputError if a number lies outside its range.
 
     Parameters
@@ -155,9 +153,7 @@ class ParameterSet(Mapping[str, Parameter]):
             There is no such group.
         """
         prefix = f"{group}."
-        found = {
-            name[len(prefix) :]: item.value for name, item in self.entries.items() if name.startswith(prefix)
-        }
+        found = {name[len(prefix) :]: item.value for name, item in self.entries.items() if name.startswith(prefix)}
         if not found:
             raise InputError(f"unknown group of parameters {quote(group)}; known: {', '.join(self.groups())}")
         return found

@@ -115,6 +115,6 @@ def describe_plan(need: dict[str, Any]) -> list[str]:
         f"ticks      {need['ticks']:,} ({need['arms']} arms of {need['ticks_per_arm']:,} and the spin-up)",
         f"memory     about {_size(need['memory_bytes'])}",
         f"disk       about {_size(need['disk_bytes'])}",
-        f"tick       {need['tick_h']:g} h; times the top hazard, {need['fastest_parameter']}: "
+        f"tick       {need['tick_h']:g} h; times the largest hazard, {need['fastest_parameter']}: "
         f"{need['hazard_times_tick']:.3g} ({verdict})",
     ]

@@ -10,7 +10,6 @@ import numpy as np
 from niche_sim.host import DrugEffects
 from niche_sim.kernel import kernel
 from niche_sim.kinds import FAULT_NONE
-from niche_sim.lattice import World
 from niche_sim.processes import (
     arrival,
     bone_drug,
@@ -29,7 +28,6 @@ from niche_sim.processes import (
     secretion,
     suitability,
 )
-from niche_sim.state import State
 
 PROCESSES = {
     "dosing": dosing, "bone_drug": bone_drug, "secretion": secretion, "diffusion": diffusion,

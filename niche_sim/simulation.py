@@ -235,7 +235,7 @@ class _Plan:
 
     experiment: Any
     world: World
-    key: int
+    key: Any
     scene: Any
     patient: Any
     drugs: dict[str, Any]

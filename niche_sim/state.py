@@ -23,7 +23,6 @@ from niche_sim.kinds import (
 )
 from niche_sim.lattice import World
 
-
 # A structured array a table: one row a cell, voxel or BMU. Passing one array instead of a tuple of thirty keeps the
 # compiled calls small; compile time grows faster than linearly with the number of arrays in a signature.
 CELL = np.dtype([
@@ -91,17 +90,17 @@ class Fields(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything that changes while a niche lives. The first `count[0]` rows of cells live; rows move, identities do not."""
+    """Everything that changes while a niche lives. The first `living[0]` rows of cells live; rows move, identities stay."""
 
-    count: np.ndarray  # int64 (1,)
-    cells: np.ndarray  # CELL (capacity,)
+    living: np.ndarray  # int64 (1,)
+    cells: Any  # structured array CELL (capacity,)
     load: np.ndarray  # float64 (capacity, drugs): fmol/um2 swallowed (osteoclast), nmol/L inside (macrophage)
     hazard: np.ndarray  # float64 (capacity, outcomes), 1/h, scratch of one tick
-    voxels: np.ndarray  # VOXEL (n,), flat index (z * ny + y) * nx + x
+    voxels: Any  # structured array VOXEL (n,), flat index (z * ny + y) * nx + x
     drug: np.ndarray  # float64 (drugs, n), fmol bound in a voxel: surface-bound if exposed, else buried
     reserve: np.ndarray  # float64 (2, n), fmol of released TGF-beta and IGF-1 not yet let go
     fields: Fields
-    bmus: np.ndarray  # BMU (capacity,)
+    bmus: Any  # structured array BMU (capacity,)
     normal: np.ndarray  # float64 (bmus, 3), from bone to marrow
     site: np.ndarray  # int32 (bmus, sectors), voxel where precursors meet
     duty: np.ndarray  # int8 (bmus, sectors), NO_SECTOR, VACANT, OCCUPIED, DONE
@@ -117,7 +116,7 @@ class State(NamedTuple):
     fault: np.ndarray  # int64 (4,): code, step, voxel, field
 
 
-def _table(rows: int, dtype: np.dtype) -> np.ndarray:
+def _table(rows: int, dtype: np.dtype) -> Any:
     return np.zeros(rows, dtype).view(np.recarray)
 
 
@@ -158,7 +157,7 @@ def flatten(state: State) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _join(columns: dict[str, np.ndarray], dtype: np.dtype) -> np.ndarray:
+def _join(columns: dict[str, np.ndarray], dtype: np.dtype) -> Any:
     table = _table(len(next(iter(columns.values()))), dtype)
     for name, column in columns.items():
         table[name] = column
@@ -254,11 +253,11 @@ def log_event(state, step, event, cause, kind, ident, parent, clone, voxel):
 def add_cell(state, step, kind, voxel, ident, parent, clone):
     """Put a new cell into a free voxel and return its row, or -1 (a fault) if the table is full."""
     cells = state.cells
-    row = state.count[0]
+    row = state.living[0]
     if row >= cells.ident.shape[0]:
         state.fault[0], state.fault[1], state.fault[2] = FAULT_CELLS_FULL, step, voxel
         return -1
-    state.count[0] = row + 1
+    state.living[0] = row + 1
     cells.ident[row], cells.parent[row], cells.clone[row] = ident, parent, clone
     cells.kind[row], cells.mode[row], cells.voxel[row] = kind, 0, voxel
     cells.born[row], cells.clock[row], cells.nuclei[row] = step, 0.0, 1
@@ -277,13 +276,13 @@ def remove_cell(state, row):
     voxels.occupant[cells.voxel[row]] = -1
     if cells.sector[row] >= 0:
         state.duty[cells.bmu[row], cells.sector[row]] = DONE
-    last = state.count[0] - 1
+    last = state.living[0] - 1
     if row != last:
         cells[row] = cells[last]
         state.load[row, :] = state.load[last, :]
         state.hazard[row, :] = state.hazard[last, :]
         voxels.occupant[cells.voxel[row]] = row
-    state.count[0] = last
+    state.living[0] = last
 
 
 @kernel

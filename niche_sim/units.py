@@ -204,9 +204,7 @@ def convert(value: object, unit: str) -> float:
         raise InputError(f"expected {wanted}, e.g. {example!r}, not {quote(value)}")
     if not isinstance(value, str):
         if inside_unit(unit):
-            raise InputError(
-                f"missing unit: expected {wanted}, write e.g. '{quote(value)} {split(example)[1]}'"
-            )
+            raise InputError(f"missing unit: expected {wanted}, write e.g. '{quote(value)} {split(example)[1]}'")
         return _number(value)
     number, written = split(value)
     if not written and inside_unit(unit):

@@ -140,7 +140,7 @@ def test_loads_into_inside_units(tmp_path):
 def test_resolved_experiment_is_itself(tmp_path):
     text = TEXT.replace(
         "treated: {regimen: zoledronate_q4w}",
-        'treated: {regimen: clodronate_daily, override: {death.share: 1}, switches: {division: false}}',
+        "treated: {regimen: clodronate_daily, override: {death.share: 1}, switches: {division: false}}",
     ).replace("death.share: 1", 'dormancy.exit_rate: "1e-4 /d"')
     experiment = load_experiment(write(tmp_path, text))
     again = load_experiment(write(tmp_path, dump(experiment.resolved()), "resolved.yaml"))
@@ -225,8 +225,12 @@ def test_image_scene_is_found_beside_its_file(tmp_path):
 
 
 def test_shipped_files_are_sound():
-    files = [configs_dir() / kind / f"{name}.yaml" for kind, names in list_available().items() if kind != "experiments"
-             for name in names]  # fmt: skip
+    files = [
+        configs_dir() / kind / f"{name}.yaml"
+        for kind, names in list_available().items()
+        if kind != "experiments"
+        for name in names
+    ]
     assert len(files) > 10
     assert [str(problem) for problem in check_files(files)] == []
 
@@ -266,11 +270,16 @@ def test_settings_reach_keys_parameters_and_named_files(tmp_path):
     experiment = load_experiment(
         file,
         sets=[
-            "scene.voxel=10 um", "patient=premenopausal", "dormancy.exit_rate=1e-4 /d", "switches.death=false",
-            "arms.treated.regimen.0.dose=8 mg", "arms.extra.regimen=clodronate_daily",
-            "arms.control.override.death.surveillance=1e-3 /d", "patient.bone_balance.value=0.98",
+            "scene.voxel=10 um",
+            "patient=premenopausal",
+            "dormancy.exit_rate=1e-4 /d",
+            "switches.death=false",
+            "arms.treated.regimen.0.dose=8 mg",
+            "arms.extra.regimen=clodronate_daily",
+            "arms.control.override.death.surveillance=1e-3 /d",
+            "patient.bone_balance.value=0.98",
         ],
-    )  # fmt: skip
+    )
     assert experiment.scene.voxel_um == 10.0
     assert experiment.parameters.value("dormancy.exit_rate") == pytest.approx(1e-4 / 24)
     assert experiment.switches["death"] is False
@@ -282,9 +291,7 @@ def test_settings_reach_keys_parameters_and_named_files(tmp_path):
 
 
 def test_settings_reach_a_shipped_drug(tmp_path):
-    experiment = load_experiment(
-        write(tmp_path, TEXT), sets={"drugs.zoledronate.skeleton.return_fraction.value": "0.3"}
-    )
+    experiment = load_experiment(write(tmp_path, TEXT), sets={"drugs.zoledronate.skeleton.return_fraction.value": "0.3"})
     assert experiment.host_drugs()["zoledronate"].return_fraction == 0.3
 
 
@@ -579,10 +586,17 @@ def test_python_values_that_are_no_data_are_refused():
 # ---------------------------------------------------------------- any mutation
 
 ODD = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.just([]), st.just({}),
-    st.lists(st.integers(), max_size=3), st.dictionaries(st.text(max_size=5), st.integers(), max_size=3),
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=20),
+    st.just([]),
+    st.just({}),
+    st.lists(st.integers(), max_size=3),
+    st.dictionaries(st.text(max_size=5), st.integers(), max_size=3),
     st.sampled_from(["6 h", "2 yr", "-1 d", "1e308 yr", "20 um", "nan h", "human", "zoledronate", "1e-300 um", "0 h"]),
-)  # fmt: skip
+)
 
 
 def list_paths(value, path=()):
@@ -597,19 +611,31 @@ def copy_of(value):
 
 
 VALID = mapping(
-    seed=3, title="x", population={"dormant_dtc": 4}, switches={"death": True}, override={"death.surveillance": "0 /d"},
+    seed=3,
+    title="x",
+    population={"dormant_dtc": 4},
+    switches={"death": True},
+    override={"death.surveillance": "0 /d"},
     arms={"a": {"regimen": [{"drug": "zoledronate", "dose": "4 mg", "interval": "28 d", "until": "1 yr"}]}, "b": {}},
     record={"series": "1 d", "events": True, "pictures": ["0 d", "1 yr"]},
-)  # fmt: skip
+)
 PATHS = [path for path in list_paths(VALID) if path]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(changes=st.lists(st.tuples(st.sampled_from(PATHS), ODD, st.sampled_from("sdr")), min_size=1, max_size=4))
-def test_any_mutated_mapping_is_accepted_or_refused_with_reasons(changes):
-    mutated = copy_of(VALID)
+CHANGES = st.lists(st.tuples(st.sampled_from(PATHS), ODD, st.sampled_from("sdr")), min_size=1, max_size=4)
+PIECE = st.one_of(st.text(max_size=6), st.sampled_from([*"{}[]:,&*!|>%@`'\"#-? \n\t\0", "\n---\n", "<<: "]))
+EDITS = st.lists(st.tuples(st.integers(0, len(TEXT)), st.integers(0, 12), PIECE), min_size=1, max_size=5)
+NAMES = st.one_of(st.sampled_from([".".join(map(str, path)) for path in PATHS]), st.text(max_size=12))
+VALUES = st.one_of(st.text(max_size=12), st.sampled_from(["1", "6 h", "true", "[1, 2]", "{a: 1}", "20 um", "human"]))
+
+
+def fuzz(examples):
+    return settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def mutate(plain, changes):
     for path, odd, how in changes:
-        parent = mutated
+        parent = plain
         try:
             for key in path[:-1]:
                 parent = parent[key]
@@ -621,8 +647,12 @@ def test_any_mutated_mapping_is_accepted_or_refused_with_reasons(changes):
                 parent[str(odd)] = parent.pop(path[-1])
         except (KeyError, IndexError, TypeError):
             continue
+    return plain
+
+
+def try_mapping(changes):
     try:
-        experiment = build_experiment(mutated)
+        experiment = build_experiment(mutate(copy_of(VALID), changes))
     except ConfigError as error:
         assert error.problems
         assert all(problem.message and problem.code for problem in error.problems)
@@ -630,35 +660,19 @@ def test_any_mutated_mapping_is_accepted_or_refused_with_reasons(changes):
         assert build_experiment(experiment.resolved()) == experiment
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    edits=st.lists(
-        st.tuples(
-            st.integers(0, len(TEXT)), st.integers(0, 12),
-            st.one_of(st.text(max_size=6), st.sampled_from(list("{}[]:,&*!|>%@`'\"#-? \n\t\0") + ["\n---\n", "<<: "])),
-        ),
-        min_size=1, max_size=5,
-    )
-)  # fmt: skip
-def test_any_mutated_text_is_accepted_or_refused_with_reasons(tmp_path_factory, edits):
+def try_text(file, edits):
     text = TEXT
     for at, length, new in edits:
         text = text[:at] + new + text[at + length :]
-    file = tmp_path_factory.mktemp("fuzz") / "x.yaml"
     file.write_bytes(text.encode("utf-8", "surrogatepass"))
     for problem in check_files([file]):
         assert problem.message and problem.code
         assert problem.line is None or problem.line >= 1
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    name=st.one_of(st.sampled_from([".".join(map(str, path)) for path in PATHS]), st.text(max_size=12)),
-    value=st.one_of(st.text(max_size=12), st.sampled_from(["1", "6 h", "true", "[1, 2]", "{a: 1}", "20 um", "human"])),
-)  # fmt: skip
-def test_any_setting_is_accepted_or_refused_with_reasons(base, name, value):
+def try_setting(file, name, value):
     try:
-        load_experiment(base, sets=[f"{name}={value}"])
+        load_experiment(file, sets=[f"{name}={value}"])
     except InputError as error:
         assert error.problems
 
@@ -666,6 +680,33 @@ def test_any_setting_is_accepted_or_refused_with_reasons(base, name, value):
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     return write(tmp_path_factory.mktemp("base"), dump(VALID))
+
+
+@fuzz(60)
+@given(CHANGES)
+def test_any_mutated_mapping_is_accepted_or_refused_with_reasons(changes):
+    try_mapping(changes)
+
+
+@fuzz(150)
+@given(EDITS)
+def test_any_mutated_text_is_accepted_or_refused_with_reasons(tmp_path, edits):
+    try_text(tmp_path / "x.yaml", edits)
+
+
+@fuzz(40)
+@given(NAMES, VALUES)
+def test_any_setting_is_accepted_or_refused_with_reasons(base, name, value):
+    try_setting(base, name, value)
+
+
+@pytest.mark.deep
+@fuzz(2000)
+@given(CHANGES, EDITS, NAMES, VALUES)
+def test_thousands_of_mutations(base, tmp_path, changes, edits, name, value):
+    try_mapping(changes)
+    try_text(tmp_path / "x.yaml", edits)
+    try_setting(base, name, value)
 
 
 # ---------------------------------------------------------------- for editors and for speed
@@ -678,8 +719,14 @@ def test_schema_accepts_what_the_gate_accepts_and_knows_the_names():
     check = jsonschema.Draft202012Validator(schema)
     assert list(check.iter_errors(VALID)) == []
     assert list(check.iter_errors(build_experiment(VALID).resolved())) == []
-    for wrong in ({"titel": "x"}, {"seed": "1"}, {"time": {"length": 3}}, {"switches": {"divsion": True}},
-                  {"patient": "nobody"}, {"override": {"dormancy.exit_rat": 1}}):  # fmt: skip
+    for wrong in (
+        {"titel": "x"},
+        {"seed": "1"},
+        {"time": {"length": 3}},
+        {"switches": {"divsion": True}},
+        {"patient": "nobody"},
+        {"override": {"dormancy.exit_rat": 1}},
+    ):
         assert list(check.iter_errors(VALID | wrong)), wrong
 
 

@@ -78,7 +78,7 @@ def test_cells_come_move_and_go(niche):
     assert rows == [0, 1, 2]
     move_cell(state, 1, 6)
     remove_cell(state, 0)
-    assert state.count[0] == 2
+    assert state.living[0] == 2
     for row in range(2):
         assert state.voxels.occupant[state.cells.voxel[row]] == row
     assert set(state.cells.ident[:2]) == {102, 105}

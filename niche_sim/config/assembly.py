@@ -128,16 +128,12 @@ def read_scene(report: Report, path: Path) -> SceneSpec | None:
     if path in report.broken:
         return None
     if not isinstance(data, dict):
-        report.fail(
-            path, "type", f"expected a mapping with kind, {', '.join(list_keys(SCENES['generated'])[:6])}"
-        )
+        report.fail(path, "type", f"expected a mapping with kind, {', '.join(list_keys(SCENES['generated'])[:6])}")
         return None
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in SCENES:
         place: Path = (*path, "kind")
-        message = (
-            f"unknown kind of scene {quote(kind)}" if "kind" in data else "missing: 'kind' is needed here"
-        )
+        message = f"unknown kind of scene {quote(kind)}" if "kind" in data else "missing: 'kind' is needed here"
         report.add(
             place,
             "value" if "kind" in data else "missing",
@@ -186,9 +182,7 @@ def read_courses(report: Report, path: Path, length_h: float | None) -> list[tup
     if data is None or path in report.broken:
         return []
     if not isinstance(data, list) or len(data) > 1000:
-        report.fail(
-            path, "type", "expected the name of a regimen or a list of courses: [{drug: ..., dose: ...}]"
-        )
+        report.fail(path, "type", "expected the name of a regimen or a list of courses: [{drug: ..., dose: ...}]")
         return []
     courses = []
     for i, entry in enumerate(data):
@@ -228,15 +222,9 @@ def _read_drugs(report: Report, courses: list[tuple[Path, CourseModel]]) -> dict
             note_unknown_drug(report, path, course.drug, known)
         elif course.drug not in own:
             document.data["drugs"] = own
-            document.graft(
-                ("drugs", course.drug), Document("", course.drug, {(): document.place((*path, "drug"))})
-            )
+            document.graft(("drugs", course.drug), Document("", course.drug, {(): document.place((*path, "drug"))}))
             expand(report, ("drugs", course.drug))
-    drugs = {
-        name: read_drug(report, ("drugs", name), name)
-        for name in sorted(own)
-        if ("drugs", name) not in report.broken
-    }
+    drugs = {name: read_drug(report, ("drugs", name), name) for name in sorted(own) if ("drugs", name) not in report.broken}
     for path, course in courses:
         drug = drugs.get(course.drug)
         if drug is not None:

@@ -60,13 +60,9 @@ def check_course(report: Report, path: Path, course: CourseModel, length_h: floa
     start, until, interval = course.start_h, course.until_h, course.interval_h
     if length_h is not None and start >= length_h:
         here, end = (*path, "start"), _say(report, ("time", "length"), length_h)
-        report.add(
-            here, "range", f"the course starts at {_say(report, here, start)}, but the run ends at {end}"
-        )
+        report.add(here, "range", f"the course starts at {_say(report, here, start)}, but the run ends at {end}")
     if until is not None and interval is None:
-        report.add(
-            (*path, "until"), "value", "`until` needs an `interval`; a single dose has neither", key=True
-        )
+        report.add((*path, "until"), "value", "`until` needs an `interval`; a single dose has neither", key=True)
     if until is not None and until <= start:
         here, begin = (*path, "until"), _say(report, (*path, "start"), start)
         report.add(here, "range", f"{_say(report, here, until)} is not after the start, {begin}")
@@ -91,9 +87,7 @@ def check_scene(report: Report, path: Path, scene: SceneSpec) -> None:
     if isinstance(scene, GeneratedScene):
         _check_size(report, path, scene)
         if scene.trabecular_thickness_um < scene.voxel_um:
-            report.add(
-                (*path, "trabecular_thickness"), "range", f"is thinner than a voxel, {scene.voxel_um:g} um"
-            )
+            report.add((*path, "trabecular_thickness"), "range", f"is thinner than a voxel, {scene.voxel_um:g} um")
 
 
 def _check_size(report: Report, path: Path, scene: GeneratedScene) -> None:
@@ -110,7 +104,7 @@ def _check_size(report: Report, path: Path, scene: GeneratedScene) -> None:
             report.add(here, "range", f"is more than {MOST_PER_AXIS} voxels of {voxel:g} um")
     count = count_voxels(scene)
     if count > MOST_VOXELS:
-        report.add((*path, "size"), "range", f"gives {count:.3g} voxels; at most {MOST_VOXELS:.3g} are possible")
+        report.add((*path, "size"), "range", f"gives {count:.3g} voxels; at most {MOST_VOXELS:.3g} fit")
 
 
 def count_voxels(scene: GeneratedScene) -> int:
@@ -126,9 +120,7 @@ def check_population(report: Report, path: Path, population: Any, scene: SceneSp
     wanted = population.dormant_dtc + population.cycling_dtc
     if wanted > room:
         key = "dormant_dtc" if population.dormant_dtc >= population.cycling_dtc else "cycling_dtc"
-        report.add(
-            (*path, key), "range", f"{wanted} tumour cells do not fit into some {room} voxels of marrow"
-        )
+        report.add((*path, key), "range", f"{wanted} tumour cells do not fit into some {room} voxels of marrow")
 
 
 def find_image(report: Report, path: Path, scene: ImageScene) -> ImageScene:

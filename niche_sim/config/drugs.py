@@ -45,9 +45,7 @@ def read_drug(report: Report, path: Path, name: str | None = None) -> DrugFile |
     for key, words in DRUG_TEXT.items():
         _check_text(report, (*path, key), data, words)
     if name is not None and isinstance(data.get("name"), str) and data["name"] != name:
-        report.add(
-            (*path, "name"), "name", f"the drug is called {quote(data['name'])}, but asked for as {name!r}"
-        )
+        report.add((*path, "name"), "name", f"the drug is called {quote(data['name'])}, but asked for as {name!r}")
     mapping = {key: data[key] for key in DRUG_TEXT if key in data}
     numbers: dict[str, Any] = {}
     _read_group(report, path, DRUG_LAYOUT, str(data.get("class")), mapping, numbers)
@@ -58,9 +56,7 @@ def read_drug(report: Report, path: Path, name: str | None = None) -> DrugFile |
     except InputError as error:
         report.add(path, "range", str(error))
         return None
-    return DrugFile(
-        drug.name, str(data.get("title", "")), drug.drug_class, drug.route, mapping, numbers, drug
-    )
+    return DrugFile(drug.name, str(data.get("title", "")), drug.drug_class, drug.route, mapping, numbers, drug)
 
 
 def _check_text(report: Report, path: Path, data: dict[str, Any], words: tuple[str, ...]) -> None:
@@ -106,9 +102,7 @@ def _read_leaf(report: Report, path: Path, entry: Leaf) -> tuple[dict[str, Any],
 def _read_tissues(report: Report, path: Path, layout: dict[str, Any]) -> tuple[list[Any], list[Any]]:
     data = report.document.get(path)
     if not isinstance(data, list) or len(data) > _MOST_TISSUES:
-        report.fail(
-            path, "type", f"expected a list of at most {_MOST_TISSUES} tissues, each volume and clearance"
-        )
+        report.fail(path, "type", f"expected a list of at most {_MOST_TISSUES} tissues, each volume and clearance")
         return [], []
     mappings: list[Any] = []
     numbers: list[Any] = []

@@ -14,7 +14,7 @@ from niche_sim.config.numbers import read_parameters
 from niche_sim.config.patients import read_patient
 from niche_sim.config.problems import ConfigError, Path, Place, Problem
 from niche_sim.config.reader import from_mapping, read_document
-from niche_sim.config.references import apply_settings, expand_all, put, show_path
+from niche_sim.config.references import apply_settings, expand_all, put, read_named, show_path
 from niche_sim.config.report import Report
 from niche_sim.config.schema import (
     ExperimentModel,
@@ -55,9 +55,7 @@ def load_experiment(
     ConfigError
         An InputError with all mistakes as `problems`.
     """
-    settings = (
-        [f"{name}={value}" for name, value in sets.items()] if isinstance(sets, Mapping) else list(sets)
-    )
+    settings = [f"{name}={value}" for name, value in sets.items()] if isinstance(sets, Mapping) else list(sets)
     file = _locate(find_experiment, os.fspath(path_or_name))
     shown = show_path(file) if os.fspath(file) != os.fspath(path_or_name) else os.fspath(path_or_name)
     return _pass(Report(read_document(file, shown)), settings, seed, length)
@@ -174,7 +172,7 @@ def _check_regimen(report: Report) -> None:
 
 @lru_cache(maxsize=4)
 def _read_reference(file: FilePath, stamp: int) -> ParameterSet:
-    report = Report(read_document(file, show_path(file)))
+    report = Report(read_named(file))
     found = read_parameters(report, (), None, file.stem)
     report.raise_problems()
     assert found is not None

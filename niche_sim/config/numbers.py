@@ -56,9 +56,7 @@ def read_number(
             text = _write_bounds(bounds, unit)
             report.add((*path, "value"), "range", f"{quote(leaf['value'])} is not possible; expected {text}")
         else:
-            report.attempt(
-                (*path, "value"), "range", check_range, value, leaf["value"], limits, leaf["range"]
-            )
+            report.attempt((*path, "value"), "range", check_range, value, leaf["value"], limits, leaf["range"])
     if len(report.problems) > before or value is None or limits is None:
         return None
     low, high = leaf["range"]
@@ -103,9 +101,7 @@ def _read_range(report: Report, path: Path, leaf: dict[str, Any], unit: str) -> 
     if low is None or high is None:
         return None
     if low > high:
-        report.add(
-            here, "range", f"the lowest value {quote(written[0])} is above the highest {quote(written[1])}"
-        )
+        report.add(here, "range", f"the lowest value {quote(written[0])} is above the highest {quote(written[1])}")
         return None
     return low, high
 
@@ -117,20 +113,14 @@ def _check_provenance(report: Report, path: Path, leaf: dict[str, Any]) -> None:
         report.add((*path, "status"), "value", f"unknown status {quote(status)}{hint}")
     if "source" in leaf:
         if not isinstance(source, str) or not _SOURCE.fullmatch(source):
-            report.add(
-                (*path, "source"), "value", f"expected a key of references.bib or none, not {quote(source)}"
-            )
+            report.add((*path, "source"), "value", f"expected a key of references.bib or none, not {quote(source)}")
         elif source == "none" and status in STATUSES and status not in _NEED_NO_PAPER:
-            report.add(
-                (*path, "source"), "value", f"a {status} number needs a source; without one it is assumed"
-            )
+            report.add((*path, "source"), "value", f"a {status} number needs a source; without one it is assumed")
     if note is not None and not isinstance(note, str):
         report.add((*path, "note"), "type", f"expected a text, not {quote(note)}")
 
 
-def read_parameters(
-    report: Report, path: Path, layout: dict[str, str] | None, name: str
-) -> ParameterSet | None:
+def read_parameters(report: Report, path: Path, layout: dict[str, str] | None, name: str) -> ParameterSet | None:
     """Return the parameter set at a path, or None after noting its mistakes.
 
     Parameters

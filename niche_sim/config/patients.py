@@ -99,9 +99,7 @@ def _read_time(report: Report, path: Path, last: float) -> float | None:
     if not isinstance(point, dict):
         return None
     if "from" not in point:
-        report.add(
-            (*path, "from"), "missing", "missing: the time from which the value holds, e.g. '0 yr'", key=True
-        )
+        report.add((*path, "from"), "missing", "missing: the time from which the value holds, e.g. '0 yr'", key=True)
         return None
     time_h = report.attempt((*path, "from"), "unit", convert, point["from"], "h")
     if time_h is not None and time_h <= last:
@@ -124,6 +122,4 @@ def _join(curves: dict[str, list[tuple[float, Parameter]]]) -> Patient:
         knots, values = zip(*((time_h, number.value) for time_h, number in curves[key]))
         return tuple(float(value) for value in np.interp(times, knots, values))
 
-    return Patient(
-        at_times("activation_frequency"), at_times("bone_balance"), at_times("rankl_factor"), tuple(times)
-    )
+    return Patient(at_times("activation_frequency"), at_times("bone_balance"), at_times("rankl_factor"), tuple(times))

@@ -52,9 +52,7 @@ class Problem:
         place = ":".join(str(part) for part in (file, self.line, self.column) if part is not None)
         # An option already names the path.
         named = self.file.startswith("--set ") and self.path.endswith(self.file[6:])
-        return (
-            f"{place}: {self.path}: {self.message}" if self.path and not named else f"{place}: {self.message}"
-        )
+        return f"{place}: {self.path}: {self.message}" if self.path and not named else f"{place}: {self.message}"
 
 
 class ConfigError(InputError):

@@ -61,9 +61,7 @@ def read_quantity(
     return number
 
 
-def quantity(
-    low: str | float, high: str | float, *, unit: str = "", above: bool = False, off: bool = False
-) -> Reading:
+def quantity(low: str | float, high: str | float, *, unit: str = "", above: bool = False, off: bool = False) -> Reading:
     """Return how to read a float in inside units, read from a text with a unit.
 
     Parameters

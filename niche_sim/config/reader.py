@@ -139,9 +139,7 @@ def _read_bytes(path: str | os.PathLike[str], place: Place) -> bytes:
     with open(descriptor, "rb") as stream:
         raw = stream.read(MOST_BYTES + 1)
     if len(raw) > MOST_BYTES:
-        raise _refuse(
-            place, "size", f"is larger than {MOST_BYTES // 1000} kB, the most a configuration file may be"
-        )
+        raise _refuse(place, "size", f"is larger than {MOST_BYTES // 1000} kB, the most a configuration file may be")
     return raw
 
 
@@ -149,15 +147,11 @@ def _check_text(text: str, shown: str) -> str:
     text = text.replace("\r\n", "\n")
     bad = _CONTROL.search(text)
     if bad:
-        raise _refuse(
-            _place_at(text, bad.start(), shown), "encoding", f"contains the control character {bad.group()!r}"
-        )
+        raise _refuse(_place_at(text, bad.start(), shown), "encoding", f"contains the control character {bad.group()!r}")
     start = 0
     for line in text.split("\n"):
         if len(line) > _MOST_LINE:
-            raise _refuse(
-                _place_at(text, start, shown), "size", f"has a line of more than {_MOST_LINE} characters"
-            )
+            raise _refuse(_place_at(text, start, shown), "size", f"has a line of more than {_MOST_LINE} characters")
         start += len(line) + 1
     return text
 
@@ -329,9 +323,7 @@ def from_mapping(mapping: Mapping[str, Any], source: str) -> Document:
 def _plain(value: Any, path: Path, budget: list[int], source: str) -> Any:
     budget[0] -= 1
     if len(path) > MOST_DEPTH or budget[0] < 0:
-        raise _refuse(
-            Place(source), "depth", f"more than {MOST_DEPTH} levels or {MOST_VALUES} values", path[:4]
-        )
+        raise _refuse(Place(source), "depth", f"more than {MOST_DEPTH} levels or {MOST_VALUES} values", path[:4])
     if isinstance(value, Mapping):
         wrong = [key for key in value if not isinstance(key, str)]
         if wrong:
@@ -344,9 +336,7 @@ def _plain(value: Any, path: Path, budget: list[int], source: str) -> Any:
     if isinstance(value, (str, os.PathLike)):
         text = str(value)
         if _CONTROL.search(text) or len(text) > _MOST_LINE:
-            raise _refuse(
-                Place(source), "encoding", f"is too long or has a control character: {quote(text)}", path
-            )
+            raise _refuse(Place(source), "encoding", f"is too long or has a control character: {quote(text)}", path)
         return text
     if isinstance(value, Integral):
         return int(value)

@@ -1,5 +1,6 @@
 """Puts the files that an experiment names, and the values of `--set`, into its document."""
 
+from functools import lru_cache
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -33,6 +34,20 @@ def show_path(path: FilePath) -> str:
         return str(path)
 
 
+def read_named(file: FilePath) -> Document:
+    """Return a file that something names; read again only if it changed, and never to be changed itself."""
+    try:
+        state = file.stat()
+    except (OSError, ValueError):
+        return read_document(file, show_path(file))  # which says what is wrong
+    return _read_version(file, show_path(file), (state.st_ino, state.st_size, state.st_mtime_ns))
+
+
+@lru_cache(maxsize=32)
+def _read_version(file: FilePath, shown: str, version: tuple[int, ...]) -> Document:
+    return read_document(file, shown)
+
+
 def expand(report: Report, path: Path) -> None:
     """Replace the name or path of a file by its content; mistakes are noted."""
     document, folder = report.document, reference_folder(path)
@@ -41,9 +56,7 @@ def expand(report: Report, path: Path) -> None:
         return
     if not isinstance(name, str):
         if not isinstance(name, (dict, list)):
-            report.fail(
-                path, "type", f"expected the name of a {FOLDERS[folder]} or its content, not {quote(name)}"
-            )
+            report.fail(path, "type", f"expected the name of a {FOLDERS[folder]} or its content, not {quote(name)}")
         return
     try:
         file = find_file(folder, name, FilePath(document.place(path).file).parent)
@@ -51,7 +64,7 @@ def expand(report: Report, path: Path) -> None:
         report.fail(path, "name", str(error))
         return
     try:
-        content = read_document(file, show_path(file))
+        content = read_named(file)
     except ConfigError as error:
         if error.problems[0].code == "file":
             report.fail(path, "file", f"{quote(name)} {error.problems[0].message}")
@@ -80,11 +93,7 @@ def expand_all(report: Report) -> None:
     paths: list[Path] = [(key,) for key in _TOP if key in data]
     arms = data.get("arms")
     if isinstance(arms, dict):
-        paths += [
-            ("arms", name, "regimen")
-            for name, arm in arms.items()
-            if isinstance(arm, dict) and arm.get("regimen")
-        ]
+        paths += [("arms", name, "regimen") for name, arm in arms.items() if isinstance(arm, dict) and arm.get("regimen")]
     drugs = data.get("drugs")
     if isinstance(drugs, dict):
         paths += [("drugs", name) for name in drugs]
@@ -108,9 +117,7 @@ def apply_settings(report: Report, settings: list[str], parameters: ParameterSet
         name, equals, value = (part.strip() for part in setting.partition("="))
         place = Place(f"--set {name}" if name.isprintable() else "--set")
         if not (equals and name and value):
-            report.problems.append(
-                Problem("--set", None, None, "", "syntax", f"expected name=value, not {quote(setting)}")
-            )
+            report.problems.append(Problem("--set", None, None, "", "syntax", f"expected name=value, not {quote(setting)}"))
             continue
         _apply(report, name, _read_value(value), place, parameters)
 
@@ -167,11 +174,10 @@ def put(report: Report, path: Path, value: object, place: Place) -> None:
     for key in path[:-1]:
         done = _descend(report, done, key, place)
     last = _resolve_key(document, done, path[-1])
-    parent: Any = document.get(done)
-    if not isinstance(parent, (dict, list)):
+    if not isinstance(document.get(done), (dict, list)):
         raise InputError(f"{write_path(done)} holds no keys")
     document.cut((*done, last))
-    parent[last] = value
+    document.set((*done, last), value)
     document.places[(*done, last)] = document.keys[(*done, last)] = place
 
 
@@ -196,7 +202,5 @@ def _resolve_key(document: Document, done: Path, key: str | int) -> str | int:
     if not isinstance(parent, list):
         return key
     if not str(key).isdecimal() or int(str(key)[:9]) >= len(parent):
-        raise InputError(
-            f"{write_path(done)} has no entry {quote(key)}; it has {len(parent)}, counted from 0"
-        )
+        raise InputError(f"{write_path(done)} has no entry {quote(key)}; it has {len(parent)}, counted from 0")
     return int(str(key)[:9])

@@ -51,13 +51,9 @@ OESTROGEN = ("pre", "peri", "post", "suppressed", "chemotherapy_failure")
 MOST_SEED = 2**64 - 1
 
 ARM_NAME = r"(?!__)[A-Za-z0-9_-]{1,64}"
-Name = Annotated[
-    str, text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "a name of letters, digits, _ and - (at most 64)")
-]
+Name = Annotated[str, text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "a name of letters, digits, _ and - (at most 64)")]
 Title = Annotated[str, text(r"[^\n]*", "one line of text", 300)]
-ImageFile = Annotated[
-    str, text(r"[^\n]*\.(npy|tiff?|png|NPY|TIFF?|PNG)", "a .npy, .tif, .tiff or .png file", 1000)
-]
+ImageFile = Annotated[str, text(r"[^\n]*\.(npy|tiff?|png|NPY|TIFF?|PNG)", "a .npy, .tif, .tiff or .png file", 1000)]
 Note = Annotated[str, text(r"[\s\S]*", "a text", 5000)]
 
 
@@ -112,15 +108,11 @@ class CourseModel(Strict):
 
     drug: Name
     dose_mg: Annotated[float, quantity("0 mg", "100 g", unit="mg")] = Field(alias="dose")
-    interval_h: Annotated[float, quantity("1 h", "100 yr", unit="h")] | None = Field(
-        alias="interval", default=None
-    )
+    interval_h: Annotated[float, quantity("1 h", "100 yr", unit="h")] | None = Field(alias="interval", default=None)
     start_h: Annotated[float, quantity("0 h", "100 yr", unit="h")] = Field(alias="start", default=0.0)
     until_h: Annotated[float, quantity("0 h", "100 yr", unit="h")] | None = Field(alias="until", default=None)
     route: Annotated[str, choice(*ROUTES)] | None = None
-    infusion_h: Annotated[float, quantity("0 h", "24 h", unit="h")] | None = Field(
-        alias="infusion", default=None
-    )
+    infusion_h: Annotated[float, quantity("0 h", "24 h", unit="h")] | None = Field(alias="infusion", default=None)
 
 
 class RegimenModel(Strict):
@@ -134,9 +126,7 @@ class RegimenModel(Strict):
 
 def _switches() -> Any:
     fields: Any = {name: (Annotated[bool, flag()] | None, None) for name in SWITCHES}
-    return create_model(
-        "SwitchesModel", __base__=Strict, __doc__="Processes and effects, on or off.", **fields
-    )
+    return create_model("SwitchesModel", __base__=Strict, __doc__="Processes and effects, on or off.", **fields)
 
 
 SwitchesModel: Any = _switches()
@@ -158,12 +148,8 @@ class SinusoidModel(Strict):
     note: Note = ""
     voxel_um: Annotated[float, quantity("2 um", "100 um", unit="um")] = Field(alias="voxel")
     boundary: Annotated[str, choice("periodic", "closed")] = "periodic"
-    sinusoid_spacing_um: Annotated[float, quantity("20 um", "5 mm", unit="um")] = Field(
-        alias="sinusoid_spacing"
-    )
-    sinusoid_diameter_um: Annotated[float, quantity("2 um", "500 um", unit="um")] = Field(
-        alias="sinusoid_diameter"
-    )
+    sinusoid_spacing_um: Annotated[float, quantity("20 um", "5 mm", unit="um")] = Field(alias="sinusoid_spacing")
+    sinusoid_diameter_um: Annotated[float, quantity("2 um", "500 um", unit="um")] = Field(alias="sinusoid_diameter")
     seed: Annotated[int, whole(0, MOST_SEED)] | None = None
 
     @property
@@ -184,12 +170,8 @@ class GeneratedScene(SinusoidModel):
         alias="size", min_length=2, max_length=3
     )
     bone_volume_fraction: Annotated[float, quantity(0.02, 0.6)]
-    trabecular_thickness_um: Annotated[float, quantity("20 um", "1 mm", unit="um")] = Field(
-        alias="trabecular_thickness"
-    )
-    trabecular_separation_um: Annotated[float, quantity("40 um", "5 mm", unit="um")] = Field(
-        alias="trabecular_separation"
-    )
+    trabecular_thickness_um: Annotated[float, quantity("20 um", "1 mm", unit="um")] = Field(alias="trabecular_thickness")
+    trabecular_separation_um: Annotated[float, quantity("40 um", "5 mm", unit="um")] = Field(alias="trabecular_separation")
 
 
 class ImageScene(SinusoidModel):

@@ -57,7 +57,7 @@ def contact_hazard(state, rates, world, v):
 def run(state, rates, world, host, tick):
     """Write the death hazards of every tumour cell."""
     cells, d, on = state.cells, rates.death, rates.switches
-    for row in range(state.count[0]):
+    for row in range(state.living[0]):
         if cells.kind[row] != DTC:
             continue
         v = cells.voxel[row]

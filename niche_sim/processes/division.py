@@ -62,7 +62,7 @@ def has_room(state, world, v):
 def run(state, rates, world, host, tick):
     """Write the division hazard of every cycling tumour cell that has room."""
     cells = state.cells
-    for row in range(state.count[0]):
+    for row in range(state.living[0]):
         if cells.kind[row] != DTC or cells.mode[row] != CYCLING:
             continue
         v = cells.voxel[row]

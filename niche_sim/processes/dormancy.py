@@ -75,7 +75,7 @@ def exit_hazards(d, tgf_beta, lined, opened, vessel):
 def run(state, rates, world, host, tick):
     """Write the hazards of waking and of falling asleep of every tumour cell."""
     cells, d = state.cells, rates.dormancy
-    for row in range(state.count[0]):
+    for row in range(state.living[0]):
         if cells.kind[row] != DTC:
             continue
         v = cells.voxel[row]

@@ -22,7 +22,7 @@ UNITS = {"rate": "1/h"}
 def run(state, rates, world, host, tick):
     """Write the egress hazard of cycling tumour cells beside a vessel."""
     cells = state.cells
-    for row in range(state.count[0]):
+    for row in range(state.living[0]):
         beside = state.voxels.perivascular[cells.voxel[row]] == 1
         if cells.kind[row] == DTC and cells.mode[row] == CYCLING and beside:
             state.hazard[row, EGRESS] = rates.egress.rate

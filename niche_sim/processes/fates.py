@@ -80,7 +80,7 @@ def choose_outcome(hazards, hours, u, which):
 @kernel
 def clear_hazards(state):
     """Set every hazard of living rows to 0 before the processes write theirs."""
-    for row in range(state.count[0]):
+    for row in range(state.living[0]):
         for k in range(N_OUTCOMES):
             state.hazard[row, k] = 0.0
 
@@ -112,7 +112,7 @@ def claim_voxel(state, row, w, order):
 @kernel
 def _draw(state, tick):
     cells = state.cells
-    for row in range(state.count[0]):
+    for row in range(state.living[0]):
         u, which = uniform_pair(tick.key, cells.ident[row], tick.step, S_FATE)
         cells.outcome[row] = choose_outcome(state.hazard[row], tick.hours, u, which)
 
@@ -121,7 +121,7 @@ def _draw(state, tick):
 def _divide(state, world, tick):
     """Place the daughters of this tick: claim first, then commit the winners in order of rows at the start."""
     cells, voxels = state.cells, state.voxels
-    mothers = state.count[0]
+    mothers = state.living[0]
     wish = np.full(mothers, -1, np.int32)
     for row in range(mothers):
         if cells.outcome[row] == DIVIDE:
@@ -208,9 +208,9 @@ def run(state, rates, world, host, tick):
     """Draw, divide, switch modes, then remove what died or left."""
     _draw(state, tick)
     _divide(state, world, tick)
-    for row in range(state.count[0]):
+    for row in range(state.living[0]):
         _switch_mode(state, tick, row)
     row = 0
-    while row < state.count[0]:
+    while row < state.living[0]:
         if not _leave(state, rates, tick, row):
             row += 1

@@ -45,7 +45,8 @@ def drug_response(effects, load):
     """Return the summed response (1/h) of a macrophage to the drugs it holds, `load` (drugs,) nmol/L."""
     total = 0.0
     for d in range(load.shape[0]):
-        total += effects.macrophage_kmax[d] * hill(load[d], effects.macrophage_half_concentration[d], effects.macrophage_hill[d])
+        half, exponent = effects.macrophage_half_concentration[d], effects.macrophage_hill[d]
+        total += effects.macrophage_kmax[d] * hill(load[d], half, exponent)
     return total
 
 
@@ -94,7 +95,7 @@ def run(state, rates, world, host, tick):
     for v in range(world.n):
         state.voxels.support[v] = 0.0
         state.voxels.corpse[v] = max(state.voxels.corpse[v] - tick.hours, 0.0)
-    for row in range(state.count[0]):
+    for row in range(state.living[0]):
         if cells.kind[row] != MACROPHAGE:
             continue
         v = cells.voxel[row]

@@ -16,7 +16,6 @@ from niche_sim.kinds import (
     CXCL12,
     DORMANT,
     DTC,
-    MACROPHAGE,
     OPG,
     OSTEOBLAST,
     OSTEOCLAST,
@@ -108,7 +107,7 @@ def choose_target(state, rates, world, kind, v, u):
 def _hop_round(state, rates, world, tick, number, rounds, wish):
     cells, voxels = state.cells, state.voxels
     stream = S_MOVE + 256 * number
-    for row in range(state.count[0]):
+    for row in range(state.living[0]):
         wish[row] = -1
         speed = _speed(rates.migration, cells.kind[row], cells.mode[row])
         if speed <= 0.0:
@@ -123,7 +122,7 @@ def _hop_round(state, rates, world, tick, number, rounds, wish):
         order = rank(tick.key, cells.ident[row], tick.step, S_MOVE_RANK + 256 * number)
         if voxels.claimer[w] < 0 or order > voxels.claim[w]:
             voxels.claim[w], voxels.claimer[w] = order, row
-    for row in range(state.count[0]):
+    for row in range(state.living[0]):
         w = wish[row]
         if w >= 0 and voxels.claimer[w] == row:
             voxels.claimer[w], voxels.claim[w] = -1, np.uint64(0)
@@ -136,6 +135,6 @@ def run(state, rates, world, host, tick):
     m = rates.migration
     fastest = max(m.tumour_speed, max(m.precursor_speed, m.macrophage_speed))
     rounds = min(max(int(math.ceil(fastest * tick.hours / world.voxel_um)), 1), MOST_ROUNDS)
-    wish = np.full(max(state.count[0], 1), -1, np.int32)
+    wish = np.full(max(state.living[0], 1), -1, np.int32)
     for number in range(rounds):
         _hop_round(state, rates, world, tick, number, rounds, wish)

@@ -70,7 +70,7 @@ def _count_beds(state, world, v, slot):
 def mark_served(state, rates, world, tick):
     """Stamp the voxels that a mature osteoblast of the right BMU reaches, and those that any reaches."""
     cells = state.cells
-    for row in range(state.count[0]):
+    for row in range(state.living[0]):
         if cells.kind[row] != OSTEOBLAST:
             continue
         mature = (tick.step - cells.born[row]) * tick.hours >= rates.osteoblasts.mineralisation_lag
@@ -184,7 +184,7 @@ def _has_work(state, rates, world, row):
 def _dismiss(state, rates, world):
     """Let osteoblasts without work become lining cells or osteocytes: they leave the table."""
     row = 0
-    while row < state.count[0]:
+    while row < state.living[0]:
         if state.cells.kind[row] == OSTEOBLAST and not _has_work(state, rates, world, row):
             remove_cell(state, row)
         else:
@@ -195,7 +195,7 @@ def _dismiss(state, rates, world):
 def set_hazards(state, rates, world):
     """Write the death hazards of osteoblasts: life span, and cycling tumour cells within reach."""
     cells, r = state.cells, rates.osteoblasts
-    for row in range(state.count[0]):
+    for row in range(state.living[0]):
         if cells.kind[row] != OSTEOBLAST:
             continue
         tumour = 0

@@ -202,7 +202,7 @@ def erode(state, rates, world, tick):
     """Let every osteoclast erode its sector, in the order of BMUs and claimed voxels, not of rows."""
     sectors = state.duty.shape[1]
     rows = np.full((state.bmus.phase.shape[0], sectors), -1, np.int32)
-    for row in range(state.count[0]):
+    for row in range(state.living[0]):
         if state.cells.kind[row] == OSTEOCLAST:
             rows[state.cells.bmu[row], state.cells.sector[row]] = row
     for slot in range(state.bmus.phase.shape[0]):
@@ -230,7 +230,7 @@ def set_hazards(state, rates, host, tick):
     """Write the death hazards of osteoclasts and the loss of precursors into the hazard table."""
     cells, r = state.cells, rates.osteoclasts
     fields = state.fields.concentration
-    for row in range(state.count[0]):
+    for row in range(state.living[0]):
         v = cells.voxel[row]
         if cells.kind[row] == PRECURSOR:
             state.hazard[row, DIE_BASELINE] = 1.0 / r.precursor_residence

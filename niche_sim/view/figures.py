@@ -96,7 +96,7 @@ def lattice_sheet(result: Result) -> Figure | None:
                 ax.set_title(name_time(float(times[index])))
             if column == 0:
                 ax.set_ylabel(arm, fontsize=13)
-    figure.legend(handles=_legend(), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    figure.legend(handles=_legend(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure
 
 

@@ -12,9 +12,9 @@ from niche_sim.store import Result, load
 from niche_sim.view.figures import name_time
 
 CAPTIONS = {
-    "lattice": "The patch at chosen times, a row an arm. Both arms start from one state and share every random draw, so what "
+    "lattice": "The patch at chosen times, a row an arm. Arms start from one state and share every random draw, so what "
     "differs is what the drug did. One patch and one seed show a mechanism, not the size of an effect.",
-    "series": "Course by arm. Counts of one patch scatter widely: a resorption averaged over 90 days still varies by a third "
+    "series": "Course by arm. Counts of one patch scatter widely: resorption averaged over 90 days still varies by a third "
     "between patches. Compare the arms, do not read a trend from one.",
     "fate": "What happened to tumour cells until the end, by cause. The cells are competent lesions crowded into one patch; "
     "a patient has a handful, so these counts are no counts per patient.",
@@ -74,7 +74,7 @@ def find_divergence(result: Result) -> str:
         return ""
     events = events[events["event"] != "dose"]
     keys = ["step", "event", "cause", "ident"]
-    sets = [set(map(tuple, events.loc[events["arm"] == arm, keys].to_numpy())) for arm in result.arms]
+    sets: list[set[Any]] = [set(map(tuple, events.loc[events["arm"] == arm, keys].to_numpy())) for arm in result.arms]
     different = set.union(*sets) - set.intersection(*sets)
     if not different:
         return "Every event is the same in all arms."

@@ -1,0 +1,84 @@
+"""The pure laws of the processes against known values."""
+
+import math
+from types import SimpleNamespace as Bag
+
+import numpy as np
+import pytest
+
+from niche_sim.draws import run_key, uniform_pair
+from niche_sim.kernel import kernel
+from niche_sim.processes.death import chemotherapy_hazard
+from niche_sim.processes.division import division_hazard
+from niche_sim.processes.dormancy import Rates as Dormancy
+from niche_sim.processes.dormancy import exit_hazards
+from niche_sim.processes.fates import choose_outcome
+from niche_sim.processes.remodelling import activation_response
+from niche_sim.processes.suitability import combine
+from niche_sim.signals import free_rankl, hill, saturate
+
+DORMANCY = Dormancy(1e-5, 4e-4, 2e-4, 2.0, 2e-4, 1e-4, 0.5, 4e-4, 2e-4)
+
+
+def test_signals():
+    assert saturate(3.0, 3.0) == 0.5
+    assert hill(0.0, 1.0, 2.0) == 0.0
+    assert hill(2.0, 1.0, 2.0) == pytest.approx(0.8)
+    assert free_rankl(2.0, 1.0, 1.0, 0.5) == 0.5
+
+
+def test_activation_is_one_at_reference_and_bounded():
+    assert activation_response(1.0, 2.0) == 1.0
+    assert activation_response(1e9, 2.0) == pytest.approx(3.0)
+    assert activation_response(0.0, 2.0) == 0.0
+
+
+def test_a_weight_of_zero_switches_a_term_off():
+    assert combine(0.0, 0.3) == 1.0
+    assert combine(1.0, 0.3) == pytest.approx(0.3)
+
+
+def test_resting_lining_restrains_and_released_factor_drives():
+    rest = exit_hazards(DORMANCY, 0.0, True, False, False)
+    assert rest == (0.5e-5, 0.0, 0.0, 0.0)
+    driven = exit_hazards(DORMANCY, 1.0, False, True, True)
+    assert driven[0] == 1e-5
+    assert driven[1] == pytest.approx(4e-4, rel=1e-3)
+    assert driven[2] == 2e-4
+    assert driven[3] == pytest.approx(1e-4, rel=1e-3)
+
+
+def test_division_saturates():
+    d = Bag(basal_rate=0.1, maximum_rate=1.1, igf1_half=1.0, tgf_beta_half=1.0)
+    plain = division_hazard.py_func
+    assert plain(d, 0.0, 0.0) == pytest.approx(0.1)
+    assert plain(d, 1e9, 0.0) == pytest.approx(1.1)
+    assert plain(d, 1.0, 1.0) == pytest.approx(0.1 + 0.75)
+
+
+def test_vessels_protect_from_chemotherapy_whatever_the_cycle():
+    d = Bag(quiescent_chemotherapy_share=0.05, vessel_protection=0.8)
+    plain = chemotherapy_hazard.py_func
+    assert plain(d, 1.0, True, False) == 1.0
+    assert plain(d, 1.0, False, False) == 0.05
+    assert plain(d, 1.0, True, True) == pytest.approx(0.2)
+    assert plain(d, 1.0, False, True) == pytest.approx(0.01)
+
+
+@kernel
+def _tally_outcomes(key, hazards, hours, counts):
+    for i in range(100_000):
+        u, which = uniform_pair(key, i, 0, 0)
+        counts[choose_outcome(hazards, hours, u, which) + 1] += 1
+
+
+def test_competing_risks_have_their_law():
+    """One draw: P(any) = 1 - exp(-H dt), P(k | any) = h_k / H, within 4.5 standard errors (false alarm < 3e-5)."""
+    hazards = np.array([0.01, 0.0, 0.03, 0.06])
+    counts = np.zeros(5, np.int64)
+    _tally_outcomes(run_key(3), hazards, 6.0, counts)
+    happens = 1 - math.exp(-0.1 * 6)
+    expected = np.array([1 - happens, *(happens * hazards / 0.1)])
+    error = np.sqrt(expected * (1 - expected) / 1e5)
+    assert (np.abs(counts / 1e5 - expected) <= 4.5 * error).all()
+    assert counts[2] == 0

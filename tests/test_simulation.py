@@ -1,0 +1,143 @@
+"""Whole runs on a small patch: same seed same bits, exact ledgers, every process switched off, matched arms."""
+
+import numpy as np
+import pytest
+
+import niche_sim as ns
+from niche_sim.errors import InputError
+from niche_sim.kinds import FULL, MINERAL_FORMED, MINERAL_REMOVED, MINERAL_START
+from niche_sim.schedule import PROCESSES, Switches
+
+DRUG = [{"drug": "zoledronate", "dose": "4 mg", "interval": "7 d", "start": "0 d", "until": "21 d"}]
+
+
+def make(length="20 d", arms=None, **changes):
+    mapping = {
+        "name": "small", "seed": 5, "scene": "trabecula_small", "patient": "postmenopausal",
+        "time": {"length": length, "tick": "6 h", "spin_up": "40 d"},
+        "population": {"dormant_dtc": 6, "cycling_dtc": 4}, "arms": arms or {"control": {}, "drug": {"regimen": DRUG}},
+        "record": {"series": "5 d", "cells": "10 d", "fields": "10 d", "pictures": ["0 d", "20 d"]},
+    }  # fmt: skip
+    return ns.build_experiment(mapping | changes)
+
+
+@pytest.fixture(scope="module")
+def run():
+    return ns.run_experiment(make())
+
+
+def same(a, b):
+    return all(np.array_equal(a[name], b[name], equal_nan=a[name].dtype.kind == "f") for name in a) and set(a) == set(b)
+
+
+def test_same_seed_same_bits_on_any_threads(run):
+    again = ns.run_experiment(make(), threads=2)
+    for name, arm in run.arms.items():
+        assert same(arm.final_hash_arrays, again.arms[name].final_hash_arrays)
+        assert arm.series.equals(again.arms[name].series)
+        assert arm.events.equals(again.arms[name].events)
+
+
+def test_other_seed_differs(run):
+    other = ns.run_experiment(make(seed=6))
+    assert not same(run.arms["control"].final_hash_arrays, other.arms["control"].final_hash_arrays)
+
+
+def test_recording_changes_nothing(run):
+    quiet = ns.run_experiment(make(record={"series": "20 d", "events": False}))
+    for name, arm in run.arms.items():
+        assert same(arm.final_hash_arrays, quiet.arms[name].final_hash_arrays)
+    assert len(quiet.arms["control"].events) == 0
+
+
+def test_an_added_arm_changes_no_other_and_equal_arms_are_equal(run):
+    more = ns.run_experiment(make(arms={"control": {}, "again": {}, "drug": {"regimen": DRUG}}))
+    for name in ("control", "drug"):
+        assert same(run.arms[name].final_hash_arrays, more.arms[name].final_hash_arrays)
+    assert same(more.arms["control"].final_hash_arrays, more.arms["again"].final_hash_arrays)
+
+
+def test_mineral_ledger_closes_exactly(run):
+    for arm in run.arms.values():
+        final = arm.final_hash_arrays
+        tally = final["tally"]
+        assert final["voxels.mineral"].sum(dtype=np.int64) == (
+            tally[MINERAL_START] - tally[MINERAL_REMOVED] + tally[MINERAL_FORMED]
+        )
+        assert (final["voxels.mineral"] >= 0).all()
+        assert (final["voxels.mineral"] <= FULL).all()
+
+
+def test_drug_ledger_closes(run):
+    final = run.arms["drug"].final_hash_arrays
+    deposited, swallowed, freed, pool = final["drug_ledger"][0]
+    assert deposited > 0
+    assert final["drug"].sum() + pool + swallowed + freed == pytest.approx(deposited, rel=1e-9)
+    assert run.arms["control"].final_hash_arrays["drug"].sum() == 0
+
+
+def test_cells_are_consistent_and_counted(run):
+    for arm in run.arms.values():
+        final, last = arm.final_hash_arrays, arm.series.iloc[-1]
+        n = int(final["living"][0])
+        voxel = final["cells.voxel"][:n]
+        assert len(set(final["cells.ident"][:n])) == n
+        assert (final["voxels.occupant"][voxel] == np.arange(n)).all()
+        assert (final["voxels.occupant"] >= 0).sum() == n
+        assert (final["voxels.is_bone"][voxel] == 0).all()
+        deaths = sum(last[name] for name in arm.series if name.startswith("dtc_deaths_"))
+        gained = 10 + last["dtc_births"] + last["dtc_arrivals"]
+        assert last["dormant"] + last["cycling"] == gained - deaths - last["dtc_egress"]
+
+
+def test_concentrations_are_finite_and_never_negative(run):
+    for arm in run.arms.values():
+        assert (arm.final_hash_arrays["fields.concentration"] >= 0).all()
+        assert np.isfinite(arm.final_hash_arrays["fields.concentration"]).all()
+
+
+def test_events_tell_what_the_series_counts(run):
+    for arm in run.arms.values():
+        events, last = arm.events, arm.series.iloc[-1]
+        tumour = events[events["kind"] == "dtc"]
+        assert (tumour["event"] == "birth").sum() == last["dtc_births"]
+        assert (tumour["event"] == "sleep").sum() == last["dtc_sleeps"]
+    assert (run.arms["drug"].events["event"] == "dose").sum() == 3
+
+
+@pytest.mark.parametrize("name", [*PROCESSES, *[s for s in Switches._fields if s not in PROCESSES]])
+def test_runs_with_each_process_and_effect_off(name):
+    off = ns.run_experiment(make(length="10 d", switches={name: False}, record={"series": "5 d"}))
+    last = off.arms["drug"].series.iloc[-1]
+    assert np.isfinite(last["bone_volume_fraction"])
+    if name == "division":
+        assert last["dtc_births"] == 0
+    if name == "dormancy":
+        assert last["dtc_sleeps"] == 0
+    if name == "remodelling":
+        assert last["bmu_started"] == 0
+    if name in ("dosing", "bone_drug"):
+        assert last["drug_surface_fmol"] == 0
+
+
+def test_runs_in_three_dimensions():
+    scene = {
+        "kind": "generated", "size": ["0.4 mm", "0.4 mm", "0.4 mm"], "voxel": "20 um", "boundary": "closed",
+        "bone_volume_fraction": 0.25, "trabecular_thickness": "100 um", "trabecular_separation": "250 um",
+        "sinusoid_spacing": "150 um", "sinusoid_diameter": "30 um",
+    }  # fmt: skip
+    solid = ns.run_experiment(make(length="5 d", scene=scene, record={"series": "5 d", "pictures": ["5 d"]}))
+    assert solid.arms["drug"].maps["mineral"].shape == (1, 20, 20, 20)
+    assert solid.arms["drug"].series["drug_surface_fmol"].iloc[-1] > 0
+
+
+def test_too_many_tumour_cells_are_refused():
+    with pytest.raises(InputError, match="do not fit"):
+        ns.run_experiment(make(population={"dormant_dtc": 1500}))
+
+
+def test_python_interface():
+    human = ns.load_parameters("human")
+    result = ns.Simulation(human, scene="trabecula_small", seed=7, spin_up="1 d", dormant_dtc=4).run("3 d")
+    assert result.series["dormant"].iloc[0] == 4
+    assert result.series["time_h"].iloc[-1] == 72.0

@@ -1,0 +1,73 @@
+"""Figures and report from a small result that the engine made."""
+
+import pytest
+
+import niche_sim as ns
+from niche_sim.store import reserve, write_result
+from niche_sim.view.figures import draw_figures, paint_tissue
+from niche_sim.view.report import find_divergence, summary_lines, write_report
+
+
+def save(folder, **changes):
+    from datetime import UTC, datetime
+
+    mapping = {
+        "name": "view", "title": "<script>alert(1)</script>", "seed": 3, "scene": "trabecula_small",
+        "patient": "postmenopausal", "time": {"length": "2 d", "spin_up": "0 d"}, "population": {"dormant_dtc": 4},
+        "arms": {"control": {}, "drug": {"regimen": "zoledronate_q4w"}},
+        "record": {"series": "1 d", "cells": "1 d", "fields": "2 d", "pictures": ["0 d", "2 d"]},
+    }  # fmt: skip
+    experiment = ns.build_experiment(mapping | changes)
+    now = datetime.now(UTC)
+    with reserve(folder) as place:
+        run = ns.run_experiment(experiment)
+        write_result(folder, run, experiment, threads=1, started=now, ended=now, place=place)
+    return ns.load(folder)
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("view") / "result")
+
+
+def test_every_figure_is_drawn(result):
+    names = {path.name for path in draw_figures(result.directory)}
+    assert names == {f"{n}.{kind}" for n in ("lattice", "series", "fate", "fields") for kind in ("png", "svg")}
+
+
+def test_report_is_self_contained_and_escaped(result):
+    draw_figures(result.directory)
+    page = write_report(result.directory).read_text()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "src=\"http" not in page
+    assert page.count("data:image/png;base64,") == 4
+    assert "assumed" in page
+
+
+def test_summary_has_a_column_for_each_arm(result):
+    lines = summary_lines(result)
+    assert "control" in lines[0]
+    assert "drug" in lines[0]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_arms_are_identical_until_the_drug_acts(result):
+    assert "arms" in find_divergence(result)
+
+
+def test_missing_streams_are_left_out(tmp_path):
+    bare = save(tmp_path / "bare", arms={"only": {}}, record={"series": "1 d", "events": False}, population={})
+    names = {path.stem for path in draw_figures(bare.directory)}
+    assert "fields" not in names
+    assert "series" in names
+    assert write_report(bare.directory).exists()
+
+
+def test_drug_is_painted_on_bone(result):
+    mineral = result.maps("drug", "mineral")[-1][0]
+    flat = [result.maps("drug", name)[-1][0] for name in ("sinusoid", "laid_step", "drug_surface")]
+    with_drug = paint_tissue(mineral, flat[0].astype(bool), flat[1], flat[2])
+    without = paint_tissue(mineral, flat[0].astype(bool), flat[1], flat[2] * 0)
+    assert with_drug.shape == (*mineral.shape, 3)
+    assert (with_drug != without).any()
