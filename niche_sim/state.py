@@ -99,6 +99,7 @@ class State(NamedTuple):
     voxels: Any  # structured array VOXEL (n,), flat index (z * ny + y) * nx + x
     drug: np.ndarray  # float64 (drugs, n), fmol bound in a voxel: surface-bound if exposed, else buried
     reserve: np.ndarray  # float64 (2, n), fmol of released TGF-beta and IGF-1 not yet let go
+    release: np.ndarray  # float64 (2, n), fmol/h at which the reserve goes, set once a day
     fields: Fields
     bmus: Any  # structured array BMU (capacity,)
     normal: np.ndarray  # float64 (bmus, 3), from bone to marrow
@@ -136,7 +137,8 @@ def allocate_state(world: World, *, cells: int, bmus: int, sectors: int, claim: 
     voxels["served"] = np.iinfo(np.int32).min
     return State(
         np.zeros(1, "i8"), _table(cells, CELL), np.zeros((cells, drugs)), np.zeros((cells, N_OUTCOMES)),
-        voxels, np.zeros((drugs, world.n)), np.zeros((2, world.n)), allocate_fields(world.n),
+        voxels, np.zeros((drugs, world.n)), np.zeros((2, world.n)), np.zeros((2, world.n)),
+        allocate_fields(world.n),
         _table(bmus, BMU), np.zeros((bmus, 3)), np.zeros((bmus, sectors), "i4"), np.zeros((bmus, sectors), "i1"),
         np.zeros((bmus, claim), "i4"), np.zeros(len(COUNTER_NAMES), "i8"), np.zeros((drugs, 4)), np.zeros(drugs),
         np.zeros(2), np.zeros(1), np.zeros(1), np.zeros((log, len(LOG_COLUMNS)), "i8"), np.zeros(1, "i8"),

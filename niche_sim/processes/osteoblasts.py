@@ -1,9 +1,10 @@
 """Osteoblasts: called by what resorption released, they refill the cavity of their own BMU, then leave.
 
-Recruitment at an unserved place of the cavity: rate x s / (s + K), s the matrix factor released by that BMU. A place is a
-voxel with debt and a filled bed beside it; it gains v dt / dx sqrt(beds), v = 0.63 um/d (iliac mineral apposition), once
-an osteoblast older than the mineralisation lag is within reach. Formation stops at cavity x bone balance. New bone stores
-growth factor afresh and buries what drug lies under it. Tumour cells nearby kill osteoblasts (Phadke et al. 2006).
+Recruitment at an unserved place of the cavity: rate x s / (s + K), s the matrix factor released by that BMU. A place is
+a voxel with debt and a filled bed beside it; it gains v dt / dx sqrt(beds), v = 0.63 um/d (iliac mineral apposition),
+once an osteoblast is within reach and the seam is older than the mineralisation lag. Formation stops at cavity x bone
+balance. New bone stores growth factor afresh and buries what drug lies under it. Tumour cells nearby kill osteoblasts
+(Phadke et al. 2006).
 """
 
 import math
@@ -68,16 +69,20 @@ def _count_beds(state, world, v, slot):
 
 @kernel
 def mark_served(state, rates, world, tick):
-    """Stamp the voxels that a mature osteoblast of the right BMU reaches, and those that any reaches."""
+    """Stamp the voxels that an osteoblast of the right BMU reaches: attended, and whether the seam mineralises."""
     cells = state.cells
     for row in range(state.living[0]):
         if cells.kind[row] != OSTEOBLAST:
             continue
-        mature = (tick.step - cells.born[row]) * tick.hours >= rates.osteoblasts.mineralisation_lag
+        slot = cells.bmu[row]
+        if slot < 0:
+            continue
+        # The lag is the seam's, not the cell's: who joins an old seam lays onto mineralising matrix.
+        mature = (tick.step - state.bmus.since[slot]) * tick.hours >= rates.osteoblasts.mineralisation_lag
         for k in range(world.reach.shape[0]):
             w = displace(world, cells.voxel[row], world.reach[k, 0], world.reach[k, 1], world.reach[k, 2])
-            if w >= 0 and state.voxels.owner[w] == cells.bmu[row] and cells.bmu[row] >= 0:
-                # An even stamp means attended, an odd one attended by a cell that mineralises.
+            if w >= 0 and state.voxels.owner[w] == slot:
+                # An even stamp means attended, an odd one attended where the seam mineralises.
                 stamp = 2 * tick.step + (1 if mature else 0)
                 state.voxels.served[w] = max(state.voxels.served[w], stamp)
 

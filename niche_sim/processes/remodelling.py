@@ -98,8 +98,18 @@ def _surface_rankl(state, rates, world, host, v):
 
 
 @kernel
+def measure_crowding(state, world):
+    """Return total over quiescent bone faces: activation frequency counts on all surface, births need resting one."""
+    everything, resting = 0, 0
+    for v in range(world.n):
+        everything += state.voxels.exposed[v]
+        resting += state.voxels.exposed[v] if state.voxels.owner[v] < 0 else 0
+    return everything / max(resting, 1)
+
+
+@kernel
 def birth_hazard(state, rates, world, host, v):
-    """Return the hazard (1/h) that a BMU starts at bone voxel `v`; 0 where the surface is not quiescent."""
+    """Return the hazard (1/h) that a BMU starts at bone voxel `v`, but for crowding; 0 where a BMU already works."""
     voxels = state.voxels
     if voxels.exposed[v] == 0 or voxels.owner[v] >= 0:
         return 0.0
@@ -255,8 +265,9 @@ def _advance_phase(state, rates, host, tick, slot):
 
 @kernel
 def _start_bmus(state, rates, world, host, tick):
+    crowding = measure_crowding(state, world)
     for v in range(world.n):
-        hazard = birth_hazard(state, rates, world, host, v)
+        hazard = birth_hazard(state, rates, world, host, v) * crowding
         # -expm1(-h dt) <= h dt: no logarithm is needed for the many voxels whose draw is far above it.
         if hazard > 0.0:
             draw = uniform(tick.key, v, tick.step, S_BMU_START)

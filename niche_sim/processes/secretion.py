@@ -28,7 +28,7 @@ from niche_sim.kinds import (
 from niche_sim.signals import saturate
 
 READS = ("cells", "voxels", "duty", "site", "fields.concentration", "host.rankl_factor")
-WRITES = ("fields.secretion", "fields.uptake", "fields.changed", "reserve")
+WRITES = ("fields.secretion", "fields.uptake", "fields.changed", "reserve", "release")
 
 
 class Rates(NamedTuple):
@@ -66,6 +66,7 @@ UNITS = {
 }  # fmt: skip
 
 TO_NMOL_PER_L = 1e9  # 1 fmol/um3 is 1e9 nmol/L
+DAY = 24.0  # h
 
 
 @kernel
@@ -79,18 +80,23 @@ def _set(state, field, v, secretion, uptake):
 
 @kernel
 def _release_matrix_factors(state, rates, world, tick, v, sink):
-    """Let the reserve of voxel `v` go over the after-release time, on top of basal secretion."""
+    """Let the reserve of voxel `v` go over the after-release time, on top of basal secretion.
+
+    The rate is set once a day: it then lasts for four ticks in which these two fields need no new solution.
+    """
     s = rates.secretion
-    gone = -math.expm1(-tick.hours / s.after_release)
-    per_hour = TO_NMOL_PER_L / (world.volume_um3 * tick.hours)
+    new_day = tick.step % max(int(round(DAY / tick.hours)), 1) == 0
     for k in range(2):
-        amount = state.reserve[k, v] * gone
-        # Under a ten-thousandth of a pit's content all goes at once: an exponential has no other end.
-        if state.reserve[k, v] < 1e-8:
-            amount = state.reserve[k, v]
+        reserve = state.reserve[k, v]
+        if new_day:
+            # Under a ten-thousandth of a pit's content all goes at once: an exponential has no other end.
+            share = -math.expm1(-DAY / s.after_release) if reserve > 1e-8 else 1.0
+            state.release[k, v] = reserve * share / DAY
+        amount = min(state.release[k, v] * tick.hours, reserve)
         state.reserve[k, v] -= amount
         basal = s.tgf_beta_basal if k == 0 else s.igf1_basal
-        _set(state, TGF_BETA if k == 0 else IGF1, v, basal + amount * per_hour, sink)
+        rate = TO_NMOL_PER_L / world.volume_um3 * state.release[k, v]
+        _set(state, TGF_BETA if k == 0 else IGF1, v, basal + rate, sink)
 
 
 @kernel
