@@ -53,6 +53,14 @@ def kernel(function: Callable) -> Any:
     return njit(cache=True, nogil=True, error_model="numpy")(function)
 
 
+def inlined(function: Callable) -> Any:
+    """Compile as `kernel` does, and dissolve into every caller: for what runs once a voxel and takes the whole state.
+
+    Passing the state costs some hundred arguments a call, which is nothing once a tick and everything once a voxel.
+    """
+    return njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function)
+
+
 def is_compiled() -> bool:
     """Tell whether the whole-run kernel is already in the disk cache."""
     return any(CACHE_FOLDER.rglob("*schedule.advance*.nbi"))

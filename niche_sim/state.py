@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inlined, kernel
 from niche_sim.kinds import (
     COUNTER_NAMES,
     DONE,
@@ -232,7 +232,7 @@ def update_tissue(state, world, v):
             _count_one(voxels, world, w)
 
 
-@kernel
+@inlined
 def is_free(voxels, v):
     """Tell whether a cell may enter voxel `v`: marrow, not the lumen of a sinusoid, not occupied."""
     return voxels.is_bone[v] == 0 and voxels.sinusoid[v] == 0 and voxels.occupant[v] < 0

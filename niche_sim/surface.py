@@ -2,7 +2,7 @@
 
 import math
 
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inlined, kernel
 from niche_sim.kinds import FORMING
 from niche_sim.lattice import displace
 
@@ -42,7 +42,7 @@ def is_near_side(state, world, slot, v, face, w):
     return sign * state.normal[slot, axis] > 0.25
 
 
-@kernel
+@inlined
 def has_quiescent_lining(state, world, v):
     """Tell whether marrow voxel `v` touches bone that no BMU holds: a lined, resting surface."""
     for face in range(2 * world.ndim):
@@ -64,7 +64,7 @@ def touches_bmu(state, world, v):
     return False
 
 
-@kernel
+@inlined
 def coat_density(state, world, drug, v):
     """Return the drug density (fmol/um2 of true surface) of the densest bone face that marrow voxel `v` touches."""
     densest = 0.0

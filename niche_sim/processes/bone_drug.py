@@ -8,14 +8,14 @@ exposed face keeps its drug: that is burial, and erosion is what frees it again.
 
 import math
 
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inlined, kernel
 from niche_sim.kinds import FORMING, FREE_DRUG
 
 READS = ("voxels.exposed", "voxels.is_bone", "voxels.owner", "bmus.phase")
 WRITES = ("drug", "drug_ledger", "shared", "fields.secretion", "fields.changed")
 
 
-@kernel
+@inlined
 def find_weight(state, effects, drug, v):
     """Return the binding weight of bone voxel `v`: by the phase of the BMU that holds it."""
     owner = state.voxels.owner[v]
@@ -26,7 +26,7 @@ def find_weight(state, effects, drug, v):
     return effects.weight_eroding[drug]
 
 
-@kernel
+@inlined
 def _emit(state, world, v, moles, hours):
     """Spread `moles` (fmol) leaving bone voxel `v` in a tick over its marrow neighbours as secretion."""
     rate = moles / state.voxels.exposed[v] / (world.volume_um3 * hours) * 1e9

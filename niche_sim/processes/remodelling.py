@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from niche_sim.draws import child_identity, uniform
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inlined, kernel
 from niche_sim.kinds import (
     BMU_ABORTED,
     BMU_COMPLETED,
@@ -71,19 +71,19 @@ UNITS = {
 FOOTPRINT_PRIOR = 20.0  # births that the nominal footprint counts for before any was measured
 
 
-@kernel
+@inlined
 def activation_response(relative, half):
     """Return the multiplier of the birth hazard at free RANKL `relative` to reference; 1 at 1, at most 1 + half."""
     return (1.0 + half) * relative / (relative + half)
 
 
-@kernel
+@inlined
 def nominal_footprint(world, width):
     """Return the surface (um2) under a flat BMU: width times section depth in 2-D, a disc in 3-D."""
     return width * world.thickness_um if world.ndim == 2 else 0.25 * math.pi * width * width
 
 
-@kernel
+@inlined
 def _surface_rankl(state, rates, world, host, v):
     total, count = 0.0, 0
     for face in range(2 * world.ndim):
@@ -107,7 +107,7 @@ def measure_crowding(state, world):
     return everything / max(resting, 1)
 
 
-@kernel
+@inlined
 def birth_hazard(state, rates, world, host, v):
     """Return the hazard (1/h) that a BMU starts at bone voxel `v`, but for crowding; 0 where a BMU already works."""
     voxels = state.voxels

@@ -9,7 +9,7 @@ wash them out. A field is marked to be solved only if a source of it changed.
 import math
 from typing import NamedTuple
 
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inlined, kernel
 from niche_sim.kinds import (
     CXCL12,
     CYCLING,
@@ -69,7 +69,7 @@ TO_NMOL_PER_L = 1e9  # 1 fmol/um3 is 1e9 nmol/L
 DAY = 24.0  # h
 
 
-@kernel
+@inlined
 def _set(state, field, v, secretion, uptake):
     fields = state.fields
     if fields.secretion[field, v] != secretion or fields.uptake[field, v] != uptake:
@@ -78,7 +78,7 @@ def _set(state, field, v, secretion, uptake):
         fields.changed[field] = 1
 
 
-@kernel
+@inlined
 def _release_matrix_factors(state, rates, world, tick, v, sink):
     """Let the reserve of voxel `v` go over the after-release time, on top of basal secretion.
 
@@ -99,14 +99,14 @@ def _release_matrix_factors(state, rates, world, tick, v, sink):
         _set(state, TGF_BETA if k == 0 else IGF1, v, basal + rate, sink)
 
 
-@kernel
+@inlined
 def _pthrp_occupancy(state, rates, v):
     if not rates.switches.vicious_cycle:
         return 0.0
     return saturate(state.fields.concentration[PTHRP, v], rates.secretion.pthrp_half)
 
 
-@kernel
+@inlined
 def _set_voxel(state, rates, world, host, tick, v):
     s, voxels = rates.secretion, state.voxels
     per_cell = TO_NMOL_PER_L / world.volume_um3
