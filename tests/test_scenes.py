@@ -1,0 +1,72 @@
+"""Scenes: the targets are met, tissue is disjoint, images are read or refused in words."""
+
+import numpy as np
+import pytest
+
+from niche_sim.config import load_experiment
+from niche_sim.errors import InputError
+from niche_sim.scenes import build_scene, count_faces, measure_scene
+
+
+def spec(name, **changes):
+    return load_experiment("e00_zoledronate_niche", sets=[f"scene={name}"]).scene.plain() | changes
+
+
+@pytest.mark.parametrize("name", ["trabecula_postmenopausal", "trabecula_premenopausal", "trabecula_fine", "trabecula_small"])
+def test_shipped_scenes_hold_their_volume_and_keep_tissues_apart(name):
+    wanted = spec(name)
+    scene = build_scene(wanted, 11)
+    found = measure_scene(scene)
+    assert found["bone_volume_fraction"] == pytest.approx(wanted["bone_volume_fraction"], abs=1e-3)
+    assert 0.5 < found["trabecular_thickness_um"] / wanted["trabecular_thickness"] < 1.5
+    assert not (scene.bone & scene.sinusoid).any()
+    assert scene.sinusoid.any()
+
+
+def test_same_seed_same_scene_and_other_seed_another():
+    a, b, c = (build_scene(spec("trabecula_small", seed=None), seed) for seed in (1, 1, 2))
+    assert (a.bone == b.bone).all()
+    assert (a.sinusoid == b.sinusoid).all()
+    assert (a.bone != c.bone).any()
+
+
+def test_faces_of_a_plate():
+    bone = np.zeros((1, 10, 10), bool)
+    bone[0, 4:6] = True
+    assert count_faces(bone, True) == 20
+    bone[:] = False
+    bone[0, :2] = True
+    assert (count_faces(bone, True), count_faces(bone, False)) == (20, 10)
+
+
+def image(file, **changes):
+    base = {
+        "kind": "image", "file": str(file), "image_voxel": 10.0, "voxel": 20.0, "boundary": "closed",
+        "sinusoid_spacing": 200.0, "sinusoid_diameter": 40.0,
+    }  # fmt: skip
+    return base | changes
+
+
+def test_an_image_is_read_and_resampled(tmp_path):
+    mask = np.zeros((60, 80), np.uint8)
+    mask[20:36] = 255
+    np.save(tmp_path / "mask.npy", mask)
+    scene = build_scene(image(tmp_path / "mask.npy"), 0)
+    assert scene.bone.shape == (1, 30, 40)
+    assert scene.bone.mean() == pytest.approx(16 / 60, abs=0.04)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x93NUMPY\x01\x00"])
+def test_a_damaged_image_is_bad_input(tmp_path, content):
+    for name in ("a.npy", "a.png", "a.tif"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match="cannot be read"):
+            build_scene(image(tmp_path / name), 0)
+
+
+def test_an_image_without_bone_or_with_a_periodic_boundary_is_refused(tmp_path):
+    np.save(tmp_path / "empty.npy", np.zeros((20, 20)))
+    with pytest.raises(InputError, match="all bone or all marrow"):
+        build_scene(image(tmp_path / "empty.npy"), 0)
+    with pytest.raises(InputError, match="closed"):
+        build_scene(image(tmp_path / "empty.npy", boundary="periodic"), 0)
