@@ -1,9 +1,9 @@
 """Death of tumour cells, by cause: each a hazard of the one competing draw.
 
 baseline; deprivation x (1 - suitability); chemotherapy on cycling cells, a small part of it on dormant ones, less beside
-a vessel whatever the cycle (Carlson et al. 2019); drug by contact with laden surface, never from plasma (1000-fold too
-low); immune: surveillance plus gamma-delta T cells woken by nitrogen-containing bisphosphonates, at any place.
-Phagocytosis is written by macrophages.
+a vessel whatever the cycle (Carlson et al. 2019); drug by contact with laden surface, fully only in a pit where it is
+freed, never from plasma (1000-fold too low); immune: surveillance plus gamma-delta T cells woken by nitrogen-containing
+bisphosphonates, at any place. Phagocytosis is written by macrophages.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from niche_sim.kernel import kernel
 from niche_sim.kinds import CYCLING, DIE_BASELINE, DIE_CHEMOTHERAPY, DIE_DEPRIVATION, DIE_DRUG, DIE_IMMUNE, DTC
 from niche_sim.signals import hill
-from niche_sim.surface import coat_density
+from niche_sim.surface import coat_density, touches_bmu
 
 READS = ("cells.kind", "cells.mode", "cells.voxel", "voxels.suitability", "drug", "host.chemotherapy")
 WRITES = ("hazard",)
@@ -28,11 +28,13 @@ class Rates(NamedTuple):
     vessel_protection: float
     surveillance: float
     gamma_delta_kill: float
+    resting_contact_share: float
 
 
 UNITS = {
     "dormant_baseline": "1/h", "cycling_baseline": "1/h", "dormant_deprivation": "1/h", "cycling_deprivation": "1/h",
     "quiescent_chemotherapy_share": "1", "vessel_protection": "1", "surveillance": "1/h", "gamma_delta_kill": "1/h",
+    "resting_contact_share": "1",
 }  # fmt: skip
 
 
@@ -45,12 +47,12 @@ def chemotherapy_hazard(d, exposure, cycling, vessel):
 
 @kernel
 def contact_hazard(state, rates, world, v):
-    """Return the hazard (1/h) of a tumour cell from drug on the bone it touches."""
+    """Return the hazard (1/h) of a tumour cell from drug on the bone it touches: full in a pit, a share at rest."""
     e = rates.drugs
     total = 0.0
     for d in range(state.drug.shape[0]):
         total += e.tumour_kmax[d] * hill(coat_density(state, world, d, v), e.tumour_half_load[d], 1.0)
-    return total
+    return total if touches_bmu(state, world, v) else total * rates.death.resting_contact_share
 
 
 @kernel
