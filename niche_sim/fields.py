@@ -5,7 +5,8 @@ Cell-centred finite volumes on the lattice, one equation a marrow voxel:
     sum_faces g (c_w - c_v) - (decay + uptake_v) c_v + secretion_v = 0,   g = D / dx^2
 
 with no flux into bone (or a share of g through it) and none across a closed boundary. Solved by projected successive
-over-relaxation: c_v <- max(0, c_v + omega r_v / a_v). The matrix is a symmetric positive definite M-matrix, so the exact
+over-relaxation, c_v <- max(0, c_v + omega r_v / a_v), red before black where the lattice has a chessboard and bone lets
+nothing through, else in the order of voxels. The matrix is a symmetric positive definite M-matrix, so the exact
 solution is never negative, the projection is idle at it, and the iteration converges for 0 < omega < 2 (Cryer 1971).
 
 Error bound: with e the error and r the residual, A e = r; at the voxel of the largest |e| the off-diagonal terms cannot
@@ -16,7 +17,8 @@ import math
 
 import numpy as np
 
-from niche_sim.kernel import kernel
+from niche_sim import redblack
+from niche_sim.kernel import inner, kernel
 
 CHECK_EVERY = 6  # sweeps between two measurements of the bound
 
@@ -29,71 +31,76 @@ def find_omega(coupling, decay, sides):
 
 
 @kernel
-def _prepare(uptake, is_bone, neighbours, coupling, wall, decay, diagonal):
-    """Write the diagonal of every voxel; infinite in impermeable bone, which thereby stays at 0."""
-    for v in range(diagonal.shape[0]):
-        total = decay + uptake[v]
-        for face in range(neighbours.shape[1]):
-            w = neighbours[v, face]
-            # A face at a closed boundary counts as a mirror: it enters here and in _inflow, and cancels.
-            blocked = w >= 0 and (is_bone[w] == 1 or is_bone[v] == 1)
-            total += wall if blocked else coupling
-        diagonal[v] = total if is_bone[v] == 0 or wall > 0.0 else np.inf
+def _face_coupling(is_bone, v, w, coupling, wall):
+    """Return the coupling through the face between voxels `v` and `w`; 0 beyond a closed boundary (w < 0)."""
+    if w < 0:
+        return 0.0
+    return wall if is_bone[v] == 1 or is_bone[w] == 1 else coupling
 
 
-@kernel
-def _inflow(concentration, is_bone, neighbours, coupling, wall, v):
-    total = 0.0
-    for face in range(neighbours.shape[1]):
-        w = neighbours[v, face]
-        w = w if w >= 0 else v
-        if wall == 0.0:
-            total += coupling * concentration[w]  # impermeable bone holds 0 and adds nothing
-        else:
-            blocked = w != v and (is_bone[w] == 1 or is_bone[v] == 1)
-            total += (wall if blocked else coupling) * concentration[w]
-    return total
+@inner
+def _residual(c, secretion, uptake, is_bone, world, coupling, wall, decay, v):
+    """Return residual and diagonal of voxel `v`."""
+    inflow, diagonal = 0.0, decay + uptake[v]
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        g = _face_coupling(is_bone, v, w, coupling, wall)
+        diagonal += g
+        inflow += g * c[w] if g > 0.0 else 0.0
+    return secretion[v] + inflow - diagonal * c[v], diagonal
 
 
-@kernel
-def _sweep_open(concentration, secretion, neighbours, coupling, omega, diagonal):
-    """Relax every voxel once where bone lets nothing through: bone holds 0, so no face needs to be asked."""
-    for v in range(concentration.shape[0]):
-        total = 0.0
-        for face in range(neighbours.shape[1]):
-            w = neighbours[v, face]
-            total += concentration[w if w >= 0 else v]
-        relaxed = (secretion[v] + coupling * total) / diagonal[v]
-        concentration[v] = max(0.0, concentration[v] + omega * (relaxed - concentration[v]))
+@inner
+def _sweep_in_order(c, secretion, uptake, is_bone, world, coupling, wall, decay, omega):
+    for v in range(world.n):
+        residual, diagonal = _residual(c, secretion, uptake, is_bone, world, coupling, wall, decay, v)
+        c[v] = max(0.0, c[v] + omega * residual / diagonal)
 
 
-@kernel
-def _sweep_leaky(concentration, secretion, is_bone, neighbours, coupling, wall, omega, diagonal):
-    for v in range(concentration.shape[0]):
-        inflow = _inflow(concentration, is_bone, neighbours, coupling, wall, v)
-        relaxed = (secretion[v] + inflow) / diagonal[v]
-        concentration[v] = max(0.0, concentration[v] + omega * (relaxed - concentration[v]))
-
-
-@kernel
-def measure_error(concentration, secretion, uptake, is_bone, neighbours, coupling, wall, decay, diagonal):
-    """Return the bound on the largest error and the largest concentration, nmol/L."""
+@inner
+def _measure_in_order(c, secretion, uptake, is_bone, world, coupling, wall, decay):
     worst, top = 0.0, 0.0
-    for v in range(concentration.shape[0]):
-        if diagonal[v] == np.inf:
-            continue
-        inflow = _inflow(concentration, is_bone, neighbours, coupling, wall, v)
-        residual = abs(secretion[v] + inflow - diagonal[v] * concentration[v])
-        worst = max(worst, residual / (decay + uptake[v]))
-        top = max(top, concentration[v])
+    for v in range(world.n):
+        residual, _ = _residual(c, secretion, uptake, is_bone, world, coupling, wall, decay, v)
+        worst = max(worst, abs(residual) / (decay + uptake[v]))
+        top = max(top, c[v])
     return worst, top
+
+
+@inner
+def _solve_in_order(c, secretion, uptake, is_bone, world, coupling, wall, decay, tolerance, most_sweeps):
+    omega = find_omega(coupling, decay, 2 * world.ndim)
+    sweeps, worst = 0, np.inf
+    while sweeps <= most_sweeps:
+        worst, top = _measure_in_order(c, secretion, uptake, is_bone, world, coupling, wall, decay)
+        if worst <= tolerance * top:
+            return sweeps, worst
+        for _ in range(CHECK_EVERY):
+            _sweep_in_order(c, secretion, uptake, is_bone, world, coupling, wall, decay, omega)
+        sweeps += CHECK_EVERY
+    return -1, worst
+
+
+@inner
+def _solve_red_black(c, secretion, uptake, is_bone, world, coupling, decay, tolerance, most_sweeps, folded):
+    redblack.fold(c, secretion, uptake, is_bone, world, coupling, decay, folded)
+    omega = find_omega(coupling, decay, 2 * world.ndim)
+    sweeps, worst = 0, np.inf
+    while sweeps <= most_sweeps:
+        worst, top = redblack.measure_error(folded, world)
+        if worst <= tolerance * top:
+            break
+        for _ in range(CHECK_EVERY):
+            redblack.sweep(folded, world, omega)
+        sweeps += CHECK_EVERY
+    redblack.unfold(folded, world, c)
+    return sweeps if worst <= tolerance * top else -1, worst
 
 
 @kernel
 def solve_steady(
-    concentration, secretion, uptake, is_bone, neighbours, diffusion, decay, voxel_um, bone_permeability, tolerance,
-    most_sweeps, diagonal,
-):  # fmt: skip
+    concentration, secretion, uptake, is_bone, world, diffusion, decay, bone_permeability, tolerance, most_sweeps, folded
+):
     """Bring one field to its steady state, in place, from where it is.
 
     Parameters
@@ -102,16 +109,14 @@ def solve_steady(
         Start and result.
     secretion, uptake : ndarray of float64, shape (n,), nmol/L/h and 1/h
     is_bone : ndarray of uint8, shape (n,)
-    neighbours : ndarray of int32, shape (n, 2 * ndim)
-        Face neighbours, -1 beyond a closed boundary.
+    world : World
     diffusion, decay : float, um2/h and 1/h
-    voxel_um : float
     bone_permeability : float
         Share of the diffusion coefficient through faces of bone; 0 for no flux.
     tolerance : float
         Largest error relative to the largest concentration.
     most_sweeps : int
-    diagonal : ndarray of float64, shape (n,)
+    folded : ndarray of float64, shape redblack.folded_shape(nz, ny, nx)
         Scratch.
 
     Returns
@@ -121,27 +126,19 @@ def solve_steady(
     error : float
         Bound on the largest error, nmol/L.
     """
-    coupling = diffusion / (voxel_um * voxel_um)
-    wall = bone_permeability * coupling
-    _prepare(uptake, is_bone, neighbours, coupling, wall, decay, diagonal)
-    for v in range(concentration.shape[0]):
-        if diagonal[v] == np.inf:
-            concentration[v] = 0.0
-    omega = find_omega(coupling, decay, neighbours.shape[1])
-    sweeps, worst = 0, np.inf
-    while sweeps <= most_sweeps:
-        worst, top = measure_error(
-            concentration, secretion, uptake, is_bone, neighbours, coupling, wall, decay, diagonal
+    coupling = diffusion / (world.voxel_um * world.voxel_um)
+    if bone_permeability == 0.0 and redblack.can_fold(world):
+        return _solve_red_black(
+            concentration, secretion, uptake, is_bone, world, coupling, decay, tolerance, most_sweeps, folded
         )
-        if worst <= tolerance * top:
-            return sweeps, worst
-        for _ in range(CHECK_EVERY):
-            if wall == 0.0:
-                _sweep_open(concentration, secretion, neighbours, coupling, omega, diagonal)
-            else:
-                _sweep_leaky(concentration, secretion, is_bone, neighbours, coupling, wall, omega, diagonal)
-        sweeps += CHECK_EVERY
-    return -1, worst
+    if bone_permeability == 0.0:
+        for v in range(world.n):
+            if is_bone[v] == 1:
+                concentration[v] = 0.0
+    return _solve_in_order(
+        concentration, secretion, uptake, is_bone, world, coupling, bone_permeability * coupling, decay, tolerance,
+        most_sweeps,
+    )  # fmt: skip
 
 
 @kernel

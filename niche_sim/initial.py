@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from niche_sim.draws import uniform
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inner, kernel
 from niche_sim.kinds import (
     CYCLING,
     DORMANT,
@@ -68,7 +68,7 @@ def _scatter(state, rates, world, key):
             state.cells.polarisation[row] = rates.macrophages.polarisation_start
 
 
-@kernel
+@inner
 def _mean_surface_rankl(state, rates, world):
     total, count = 0.0, 0
     for v in range(world.n):

@@ -14,6 +14,7 @@ from typing import Any
 
 import numba
 from numba import njit
+from numba.core.registry import CPUDispatcher
 
 
 def hash_sources() -> str:
@@ -48,17 +49,28 @@ CACHE_FOLDER = choose_cache_folder()
 numba.config.CACHE_DIR = str(CACHE_FOLDER)  # type: ignore[attr-defined]
 
 
+class _Inner(CPUDispatcher):
+    """A compiled function without a door to Python: called from there, it runs as the plain Python it was written in."""
+
+    def __call__(self, *arguments: Any, **names: Any) -> Any:
+        return self.py_func(*arguments, **names)
+
+
+# No reference counts: kernels allocate nothing, and counting the arrays of a state costs more than the work on a voxel.
+OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
+
+
 def kernel(function: Callable) -> Any:
-    """Compile `function` without the GIL, cached on disk, with strict IEEE arithmetic."""
-    return njit(cache=True, nogil=True, error_model="numpy")(function)
+    """Compile `function` without the GIL, cached on disk, with strict IEEE arithmetic; it cannot allocate arrays."""
+    return njit(**OPTIONS)(function)  # type: ignore[call-overload]
 
 
-def inlined(function: Callable) -> Any:
-    """Compile as `kernel` does, and dissolve into every caller: for what runs once a voxel and takes the whole state.
-
-    Passing the state costs some hundred arguments a call, which is nothing once a tick and everything once a voxel.
-    """
-    return njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function)
+def inner(function: Callable) -> Any:
+    """Compile as `kernel` does, for other kernels only: to unpack a whole state from Python takes half of compile time."""
+    compiled = njit(no_cpython_wrapper=True, **OPTIONS)(function)  # type: ignore[call-overload]
+    if isinstance(compiled, CPUDispatcher):  # not where numba is told to leave Python alone
+        compiled.__class__ = _Inner
+    return compiled
 
 
 def is_compiled() -> bool:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inner, kernel
 
 
 class World(NamedTuple):
@@ -107,7 +107,7 @@ def _wrap(i, n, periodic):
     return i % n if periodic else -1
 
 
-@kernel
+@inner
 def displace(world, voxel, dz, dy, dx):
     """Return the flat index of `voxel` moved by an offset, or -1 beyond a closed boundary."""
     x = _wrap(voxel % world.nx + dx, world.nx, world.periodic)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from niche_sim.host import DrugEffects
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inner, kernel
 from niche_sim.kinds import FAULT_NONE
 from niche_sim.processes import (
     arrival,
@@ -110,7 +110,7 @@ class Rates(NamedTuple):
     switches: Switches
 
 
-@kernel
+@inner
 def step(state, rates, world, host, tick):
     """Run one tick."""
     on = rates.switches

@@ -1,9 +1,9 @@
 """How a concentration or a load becomes a response: the saturating laws that processes share."""
 
-from niche_sim.kernel import inlined, kernel
+from niche_sim.kernel import kernel
 
 
-@inlined
+@kernel
 def saturate(amount, half):
     """Return amount / (amount + half): fractional occupancy, 0 to 1."""
     return amount / (amount + half)
@@ -18,7 +18,7 @@ def hill(amount, half, exponent):
     return ratio / (1.0 + ratio)
 
 
-@inlined
+@kernel
 def free_rankl(rankl, opg, opg_half, blocked):
     """Return RANKL left free by OPG and by an antibody, nmol/L.
 

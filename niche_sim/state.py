@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from niche_sim.kernel import inlined, kernel
+from niche_sim.kernel import inner, kernel
 from niche_sim.kinds import (
     COUNTER_NAMES,
     DONE,
@@ -22,6 +22,7 @@ from niche_sim.kinds import (
     NOTHING,
 )
 from niche_sim.lattice import World
+from niche_sim.redblack import folded_shape
 
 # A structured array a table: one row a cell, voxel or BMU. Passing one array instead of a tuple of thirty keeps the
 # compiled calls small; compile time grows faster than linearly with the number of arrays in a signature.
@@ -84,7 +85,8 @@ class Fields(NamedTuple):
     concentration: np.ndarray  # float64 (fields, n), nmol/L
     secretion: np.ndarray  # float64 (fields, n), nmol/L/h
     uptake: np.ndarray  # float64 (fields, n), 1/h
-    scratch: np.ndarray  # float64 (3, n)
+    gathered: np.ndarray  # float64 (n,), scratch of the processes that add up a source
+    folded: np.ndarray  # float64 redblack.folded_shape, scratch of the solver
     changed: np.ndarray  # uint8 (fields,), sources or walls moved since the last solution
     solves: np.ndarray  # int64 (fields, 2): solutions and sweeps so far
 
@@ -96,6 +98,7 @@ class State(NamedTuple):
     cells: Any  # structured array CELL (capacity,)
     load: np.ndarray  # float64 (capacity, drugs): fmol/um2 swallowed (osteoclast), nmol/L inside (macrophage)
     hazard: np.ndarray  # float64 (capacity, outcomes), 1/h, scratch of one tick
+    wish: np.ndarray  # int32 (capacity,), voxel that a cell wants, scratch of one round
     voxels: Any  # structured array VOXEL (n,), flat index (z * ny + y) * nx + x
     drug: np.ndarray  # float64 (drugs, n), fmol bound in a voxel: surface-bound if exposed, else buried
     reserve: np.ndarray  # float64 (2, n), fmol of released TGF-beta and IGF-1 not yet let go
@@ -106,6 +109,7 @@ class State(NamedTuple):
     site: np.ndarray  # int32 (bmus, sectors), voxel where precursors meet
     duty: np.ndarray  # int8 (bmus, sectors), NO_SECTOR, VACANT, OCCUPIED, DONE
     claimed: np.ndarray  # int32 (bmus, most voxels)
+    eroder: np.ndarray  # int32 (bmus, sectors), row of the osteoclast at work, scratch of one tick
     tally: np.ndarray  # int64 (counters,)
     drug_ledger: np.ndarray  # float64 (drugs, 4): fmol deposited, swallowed, freed to blood, pool about to rebind
     shared: np.ndarray  # float64 (drugs,): share of each drug in what desorbed in this tick
@@ -121,12 +125,14 @@ def _table(rows: int, dtype: np.dtype) -> Any:
     return np.zeros(rows, dtype).view(np.recarray)
 
 
-def allocate_fields(n: int) -> Fields:
+def allocate_fields(world: World) -> Fields:
     """Return fields at zero that are all to be solved."""
-    f = (N_FIELDS, n)
+    f = (N_FIELDS, world.n)
+    folded = np.zeros(folded_shape(world.nz, world.ny, world.nx))
     return Fields(
-        np.zeros(f), np.zeros(f), np.zeros(f), np.zeros((3, n)), np.ones(N_FIELDS, "u1"), np.zeros((N_FIELDS, 2), "i8")
-    )
+        np.zeros(f), np.zeros(f), np.zeros(f), np.zeros(world.n), folded, np.ones(N_FIELDS, "u1"),
+        np.zeros((N_FIELDS, 2), "i8"),
+    )  # fmt: skip
 
 
 def allocate_state(world: World, *, cells: int, bmus: int, sectors: int, claim: int, drugs: int, log: int) -> State:
@@ -137,12 +143,12 @@ def allocate_state(world: World, *, cells: int, bmus: int, sectors: int, claim: 
     voxels["served"] = np.iinfo(np.int32).min
     return State(
         np.zeros(1, "i8"), _table(cells, CELL), np.zeros((cells, drugs)), np.zeros((cells, N_OUTCOMES)),
-        voxels, np.zeros((drugs, world.n)), np.zeros((2, world.n)), np.zeros((2, world.n)),
-        allocate_fields(world.n),
+        np.full(cells, -1, "i4"), voxels, np.zeros((drugs, world.n)), np.zeros((2, world.n)), np.zeros((2, world.n)),
+        allocate_fields(world),
         _table(bmus, BMU), np.zeros((bmus, 3)), np.zeros((bmus, sectors), "i4"), np.zeros((bmus, sectors), "i1"),
-        np.zeros((bmus, claim), "i4"), np.zeros(len(COUNTER_NAMES), "i8"), np.zeros((drugs, 4)), np.zeros(drugs),
-        np.zeros(2), np.zeros(1), np.zeros(1), np.zeros((log, len(LOG_COLUMNS)), "i8"), np.zeros(1, "i8"),
-        np.zeros(4, "i8"),
+        np.zeros((bmus, claim), "i4"), np.full((bmus, sectors), -1, "i4"),
+        np.zeros(len(COUNTER_NAMES), "i8"), np.zeros((drugs, 4)), np.zeros(drugs), np.zeros(2), np.zeros(1), np.zeros(1),
+        np.zeros((log, len(LOG_COLUMNS)), "i8"), np.zeros(1, "i8"), np.zeros(4, "i8"),
     )  # fmt: skip
 
 
@@ -195,7 +201,7 @@ def lay_scene(state: State, world: World, bone: np.ndarray, sinusoid: np.ndarray
     state.tally[MINERAL_START] = voxels.mineral.sum()
 
 
-@kernel
+@inner
 def _count_one(voxels, world, v):
     bone, marrow, vessel = 0, 0, 0
     for face in range(2 * world.ndim):
@@ -216,7 +222,7 @@ def count_contacts(voxels, world):
         _count_one(voxels, world, v)
 
 
-@kernel
+@inner
 def update_tissue(state, world, v):
     """Bring the tissue of voxel `v` and the counts around it in line with its mineral; walls may move."""
     voxels = state.voxels
@@ -224,7 +230,8 @@ def update_tissue(state, world, v):
     if is_bone == voxels.is_bone[v]:
         return
     voxels.is_bone[v] = is_bone
-    state.fields.changed[:] = 1
+    for f in range(N_FIELDS):
+        state.fields.changed[f] = 1
     _count_one(voxels, world, v)
     for face in range(2 * world.ndim):
         w = world.neighbours[v, face]
@@ -232,13 +239,13 @@ def update_tissue(state, world, v):
             _count_one(voxels, world, w)
 
 
-@inlined
+@kernel
 def is_free(voxels, v):
     """Tell whether a cell may enter voxel `v`: marrow, not the lumen of a sinusoid, not occupied."""
     return voxels.is_bone[v] == 0 and voxels.sinusoid[v] == 0 and voxels.occupant[v] < 0
 
 
-@kernel
+@inner
 def log_event(state, step, event, cause, kind, ident, parent, clone, voxel):
     """Append a row to the event log; a full log is a fault that Python raises."""
     row = state.log_count[0]
@@ -264,14 +271,16 @@ def add_cell(state, step, kind, voxel, ident, parent, clone):
     cells.kind[row], cells.mode[row], cells.voxel[row] = kind, 0, voxel
     cells.born[row], cells.clock[row], cells.nuclei[row] = step, 0.0, 1
     cells.bmu[row], cells.sector[row], cells.polarisation[row] = -1, -1, 0.0
-    state.load[row, :] = 0.0
-    state.hazard[row, :] = 0.0
+    for d in range(state.load.shape[1]):
+        state.load[row, d] = 0.0
+    for outcome in range(N_OUTCOMES):
+        state.hazard[row, outcome] = 0.0
     cells.outcome[row] = NOTHING
     state.voxels.occupant[voxel] = row
     return row
 
 
-@kernel
+@inner
 def remove_cell(state, row):
     """Take a cell out: its voxel is freed, its sector is done, the last row moves into its place."""
     cells, voxels = state.cells, state.voxels
@@ -281,13 +290,15 @@ def remove_cell(state, row):
     last = state.living[0] - 1
     if row != last:
         cells[row] = cells[last]
-        state.load[row, :] = state.load[last, :]
-        state.hazard[row, :] = state.hazard[last, :]
+        for d in range(state.load.shape[1]):
+            state.load[row, d] = state.load[last, d]
+        for outcome in range(N_OUTCOMES):
+            state.hazard[row, outcome] = state.hazard[last, outcome]
         voxels.occupant[cells.voxel[row]] = row
     state.living[0] = last
 
 
-@kernel
+@inner
 def move_cell(state, row, voxel):
     """Move a cell into a free voxel."""
     state.voxels.occupant[state.cells.voxel[row]] = -1

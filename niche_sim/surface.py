@@ -2,7 +2,7 @@
 
 import math
 
-from niche_sim.kernel import inlined, kernel
+from niche_sim.kernel import inner, kernel
 from niche_sim.kinds import FORMING
 from niche_sim.lattice import displace
 
@@ -16,7 +16,7 @@ def measure_surface(state, world):
     return faces * world.face_um2 * world.surface_factor
 
 
-@kernel
+@inner
 def surface_normal(state, world, v):
     """Return the unit normal (z, y, x) from bone to marrow at `v`, from the bone within 50 um; zeros if undefined."""
     z, y, x = 0.0, 0.0, 0.0
@@ -31,7 +31,7 @@ def surface_normal(state, world, v):
     return z / length, y / length, x / length
 
 
-@kernel
+@inner
 def is_near_side(state, world, slot, v, face, w):
     """Tell whether the face of `v` towards open voxel `w` belongs to the side that the BMU works from."""
     if state.voxels.owner[w] == slot:
@@ -42,7 +42,7 @@ def is_near_side(state, world, slot, v, face, w):
     return sign * state.normal[slot, axis] > 0.25
 
 
-@inlined
+@inner
 def has_quiescent_lining(state, world, v):
     """Tell whether marrow voxel `v` touches bone that no BMU holds: a lined, resting surface."""
     for face in range(2 * world.ndim):
@@ -52,7 +52,7 @@ def has_quiescent_lining(state, world, v):
     return False
 
 
-@kernel
+@inner
 def touches_bmu(state, world, v):
     """Tell whether marrow voxel `v` lies in or beside bone whose lining a BMU has opened and not yet refilled."""
     if state.voxels.owner[v] >= 0 and state.bmus.phase[state.voxels.owner[v]] != FORMING:
@@ -64,7 +64,7 @@ def touches_bmu(state, world, v):
     return False
 
 
-@inlined
+@inner
 def coat_density(state, world, drug, v):
     """Return the drug density (fmol/um2 of true surface) of the densest bone face that marrow voxel `v` touches."""
     densest = 0.0

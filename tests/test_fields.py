@@ -6,10 +6,11 @@ from scipy.sparse import lil_matrix
 from scipy.sparse.linalg import spsolve
 
 from niche_sim.fields import field_ledger, solve_steady
-from niche_sim.lattice import build_neighbours
+from niche_sim.lattice import build_world
+from niche_sim.redblack import folded_shape
 
 
-def solve_directly(secretion, uptake, is_bone, neighbours, coupling, wall, decay):
+def solve_directly(secretion, uptake, is_bone, world, coupling, wall, decay):
     n = len(secretion)
     matrix = lil_matrix((n, n))
     for v in range(n):
@@ -17,7 +18,7 @@ def solve_directly(secretion, uptake, is_bone, neighbours, coupling, wall, decay
             matrix[v, v] = 1.0
             continue
         matrix[v, v] = decay + uptake[v]
-        for w in neighbours[v]:
+        for w in world.neighbours[v]:
             if w >= 0:
                 g = wall if is_bone[w] or is_bone[v] else coupling
                 if not (is_bone[w] and wall == 0):
@@ -33,20 +34,23 @@ def make_case(shape, periodic, seed):
     is_bone = (rng.random(n) < 0.25).astype(np.uint8)
     secretion = rng.random(n) * (rng.random(n) < 0.1) * (is_bone == 0)
     uptake = rng.random(n) * 5.0 * (is_bone == 0)
-    return is_bone, secretion, uptake, build_neighbours(shape, periodic)
+    return is_bone, secretion, uptake, build_world(shape, 20.0, periodic)
+
+
+def make_scratch(world):
+    return np.empty(folded_shape(world.nz, world.ny, world.nx))
 
 
 def solve(case, start, tolerance=1e-10, permeability=0.0, diffusion=46800.0, decay=21.0, most=20_000):
-    is_bone, secretion, uptake, neighbours = case
+    is_bone, secretion, uptake, world = case
     c = start.copy()
     sweeps, error = solve_steady(
-        c, secretion, uptake, is_bone, neighbours, diffusion, decay, 20.0, permeability, tolerance, most,
-        np.empty(len(c)),
-    )  # fmt: skip
+        c, secretion, uptake, is_bone, world, diffusion, decay, permeability, tolerance, most, make_scratch(world)
+    )
     return c, sweeps, error
 
 
-@pytest.mark.parametrize("shape", [(1, 20, 24), (8, 9, 10)])
+@pytest.mark.parametrize("shape", [(1, 20, 24), (1, 15, 21), (8, 6, 10), (5, 7, 9)])
 @pytest.mark.parametrize("periodic", [True, False])
 @pytest.mark.parametrize("permeability", [0.0, 0.1])
 def test_agrees_with_direct_solution_within_its_bound(shape, periodic, permeability):
@@ -60,8 +64,8 @@ def test_agrees_with_direct_solution_within_its_bound(shape, periodic, permeabil
 
 
 def test_uniform_source_gives_the_well_mixed_level():
-    neighbours = build_neighbours((1, 10, 10), True)
-    case = (np.zeros(100, np.uint8), np.full(100, 42.0), np.full(100, 4.0), neighbours)
+    world = build_world((1, 10, 10), 20.0, True)
+    case = (np.zeros(100, np.uint8), np.full(100, 42.0), np.full(100, 4.0), world)
     c, _, _ = solve(case, np.zeros(100))
     assert np.allclose(c, 42.0 / 25.0, rtol=1e-9)
 
@@ -74,8 +78,8 @@ def test_is_never_negative_even_when_stopped_early():
 
 
 def test_no_source_gives_zero():
-    is_bone, secretion, uptake, neighbours = make_case((1, 12, 12), False, 7)
-    c, _, _ = solve((is_bone, secretion * 0, uptake, neighbours), np.zeros(144))
+    is_bone, secretion, uptake, world = make_case((1, 12, 12), False, 7)
+    c, _, _ = solve((is_bone, secretion * 0, uptake, world), np.zeros(144))
     assert (c == 0).all()
 
 
@@ -106,10 +110,10 @@ def test_order_in_space_is_two():
         secretion = 21.0 + (21.0 + 46800.0 * wave**2) * np.cos(wave * x)
         # A source may be negative in this test only; the solution is not.
         c = np.zeros(cells * 2)
-        neighbours = build_neighbours((1, 2, cells), True)
+        world = build_world((1, 2, cells), dx, True)
         solve_steady(
-            c, np.tile(secretion, 2), np.zeros(2 * cells), np.zeros(2 * cells, np.uint8), neighbours, 46800.0, 21.0,
-            dx, 0.0, 1e-11, 100_000, np.empty(2 * cells),
+            c, np.tile(secretion, 2), np.zeros(2 * cells), np.zeros(2 * cells, np.uint8), world, 46800.0, 21.0,
+            0.0, 1e-11, 100_000, make_scratch(world),
         )  # fmt: skip
         errors.append(np.abs(c[:cells] - exact).max())
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
@@ -120,9 +124,9 @@ def test_compiled_and_plain_code_agree_to_the_last_bit():
     case = make_case((1, 8, 8), True, 13)
     c, sweeps, _ = solve(case, np.zeros(64), 1e-6)
     plain = np.zeros(64)
-    is_bone, secretion, uptake, neighbours = case
+    is_bone, secretion, uptake, world = case
     n, _ = solve_steady.py_func(
-        plain, secretion, uptake, is_bone, neighbours, 46800.0, 21.0, 20.0, 0.0, 1e-6, 20_000, np.empty(64)
+        plain, secretion, uptake, is_bone, world, 46800.0, 21.0, 0.0, 1e-6, 20_000, make_scratch(world)
     )
     assert n == sweeps
     assert (plain == c).all()

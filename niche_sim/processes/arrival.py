@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from niche_sim.draws import child_identity, uniform_pair
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inner
 from niche_sim.kinds import (
     CELLS_ENTERED,
     CYCLING,
@@ -41,7 +41,7 @@ class Rates(NamedTuple):
 UNITS = {"tumour_supply": "1/h", "lodging_rate": "1/h", "ctc_half_life": "h", "reseeding_share": "1"}
 
 
-@kernel
+@inner
 def _count_entrances(state, world):
     entrances, marrow = 0, 0
     for v in range(world.n):
@@ -50,7 +50,7 @@ def _count_entrances(state, world):
     return entrances, marrow
 
 
-@kernel
+@inner
 def _enter(state, rates, tick, v, kind):
     ident = child_identity(tick.key, v, tick.step, S_ARRIVAL_IDENT)
     # An arriving tumour cell founds a lesion of its own, named by its identity.
@@ -67,7 +67,7 @@ def _enter(state, rates, tick, v, kind):
         log_event(state, tick.step, LOG_ARRIVAL, 0, kind, ident, 0, clone, v)
 
 
-@kernel
+@inner
 def run(state, rates, world, host, tick):
     """Let cells enter at free perivascular voxels: one competing draw a voxel for the three kinds."""
     a, on = rates.arrival, rates.switches

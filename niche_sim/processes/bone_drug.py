@@ -8,14 +8,14 @@ exposed face keeps its drug: that is burial, and erosion is what frees it again.
 
 import math
 
-from niche_sim.kernel import inlined, kernel
+from niche_sim.kernel import inner
 from niche_sim.kinds import FORMING, FREE_DRUG
 
 READS = ("voxels.exposed", "voxels.is_bone", "voxels.owner", "bmus.phase")
 WRITES = ("drug", "drug_ledger", "shared", "fields.secretion", "fields.changed")
 
 
-@inlined
+@inner
 def find_weight(state, effects, drug, v):
     """Return the binding weight of bone voxel `v`: by the phase of the BMU that holds it."""
     owner = state.voxels.owner[v]
@@ -26,7 +26,7 @@ def find_weight(state, effects, drug, v):
     return effects.weight_eroding[drug]
 
 
-@inlined
+@inner
 def _emit(state, world, v, moles, hours):
     """Spread `moles` (fmol) leaving bone voxel `v` in a tick over its marrow neighbours as secretion."""
     rate = moles / state.voxels.exposed[v] / (world.volume_um3 * hours) * 1e9
@@ -36,7 +36,7 @@ def _emit(state, world, v, moles, hours):
             state.fields.secretion[FREE_DRUG, w] += rate
 
 
-@kernel
+@inner
 def desorb(state, rates, world, tick):
     """Let exposed drug go; returns nothing, fills pool, ledger and the secretion of the free-drug field."""
     effects = rates.drugs
@@ -45,7 +45,8 @@ def desorb(state, rates, world, tick):
     for v in range(world.n):
         any_before = any_before or state.fields.secretion[FREE_DRUG, v] > 0.0
     if any_before:
-        state.fields.secretion[FREE_DRUG, :] = 0.0
+        for v in range(world.n):
+            state.fields.secretion[FREE_DRUG, v] = 0.0
         state.fields.changed[FREE_DRUG] = 1
     everything = 0.0
     for d in range(state.drug.shape[0]):
@@ -64,10 +65,11 @@ def desorb(state, rates, world, tick):
         everything += freed
     if everything > 0.0:
         state.fields.changed[FREE_DRUG] = 1
-        state.shared[:] /= everything
+        for d in range(state.drug.shape[0]):
+            state.shared[d] /= everything
 
 
-@kernel
+@inner
 def bind(state, rates, world):
     """Bind the pool of each drug to exposed mineral in proportion to faces times weight."""
     voxels = state.voxels
@@ -91,7 +93,7 @@ def bind(state, rates, world):
         state.drug_ledger[d, 3] = max(pool - bound, 0.0)
 
 
-@kernel
+@inner
 def run(state, rates, world, host, tick):
     """Desorb, then bind."""
     desorb(state, rates, world, tick)

@@ -8,7 +8,7 @@ bisphosphonates, at any place. Phagocytosis is written by macrophages.
 
 from typing import NamedTuple
 
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inner, kernel
 from niche_sim.kinds import CYCLING, DIE_BASELINE, DIE_CHEMOTHERAPY, DIE_DEPRIVATION, DIE_DRUG, DIE_IMMUNE, DTC
 from niche_sim.signals import hill
 from niche_sim.surface import coat_density, touches_bmu
@@ -45,7 +45,7 @@ def chemotherapy_hazard(d, exposure, cycling, vessel):
     return exposure * share * (1.0 - d.vessel_protection if vessel else 1.0)
 
 
-@kernel
+@inner
 def contact_hazard(state, rates, world, v):
     """Return the hazard (1/h) of a tumour cell from drug on the bone it touches: full in a pit, a share at rest."""
     e = rates.drugs
@@ -55,7 +55,7 @@ def contact_hazard(state, rates, world, v):
     return total if touches_bmu(state, world, v) else total * rates.death.resting_contact_share
 
 
-@kernel
+@inner
 def run(state, rates, world, host, tick):
     """Write the death hazards of every tumour cell."""
     cells, d, on = state.cells, rates.death, rates.switches

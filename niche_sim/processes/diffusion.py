@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from niche_sim.fields import solve_steady
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inner
 from niche_sim.kinds import FAULT_FIELD, N_FIELDS
 
 READS = ("fields.secretion", "fields.uptake", "voxels.is_bone")
@@ -28,7 +28,7 @@ class Rates(NamedTuple):
 MOST_SWEEPS = 20_000
 
 
-@kernel
+@inner
 def run(state, rates, world, host, tick):
     """Solve every changed field, warm-started."""
     fields, r = state.fields, rates.diffusion
@@ -36,8 +36,8 @@ def run(state, rates, world, host, tick):
         if fields.changed[f] == 0:
             continue
         sweeps, _ = solve_steady(
-            fields.concentration[f], fields.secretion[f], fields.uptake[f], state.voxels.is_bone, world.neighbours,
-            r.diffusion[f], r.decay[f], world.voxel_um, r.bone_permeability, r.tolerance, MOST_SWEEPS, fields.scratch[1],
+            fields.concentration[f], fields.secretion[f], fields.uptake[f], state.voxels.is_bone, world,
+            r.diffusion[f], r.decay[f], r.bone_permeability, r.tolerance, MOST_SWEEPS, fields.folded,
         )  # fmt: skip
         if sweeps < 0:
             state.fault[0], state.fault[1], state.fault[3] = FAULT_FIELD, tick.step, f

@@ -7,7 +7,7 @@ neighbour; two daughters that want one voxel are settled by random rank.
 
 from typing import NamedTuple
 
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inner, kernel
 from niche_sim.kinds import CYCLING, DIVIDE, DTC, IGF1, TGF_BETA
 from niche_sim.signals import hill, saturate
 from niche_sim.state import is_free
@@ -36,7 +36,7 @@ def division_hazard(d, igf1, tgf_beta):
     return d.basal_rate + (d.maximum_rate - d.basal_rate) * fed
 
 
-@kernel
+@inner
 def cytostasis(state, rates, world, v):
     """Return the share of division that drug on touching bone lets through, 1 without drug."""
     kept = 1.0
@@ -48,7 +48,7 @@ def cytostasis(state, rates, world, v):
     return kept
 
 
-@kernel
+@inner
 def has_room(state, world, v):
     """Tell whether a face neighbour of `v` is free."""
     for face in range(2 * world.ndim):
@@ -58,7 +58,7 @@ def has_room(state, world, v):
     return False
 
 
-@kernel
+@inner
 def run(state, rates, world, host, tick):
     """Write the division hazard of every cycling tumour cell that has room."""
     cells = state.cells

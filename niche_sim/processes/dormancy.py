@@ -10,7 +10,7 @@ terms, not one sign. The spontaneous rate is that of a competent lesion with a h
 
 from typing import NamedTuple
 
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inner, kernel
 from niche_sim.kinds import (
     CYCLING,
     DORMANT,
@@ -71,7 +71,7 @@ def exit_hazards(d, tgf_beta, lined, opened, vessel):
     )
 
 
-@kernel
+@inner
 def run(state, rates, world, host, tick):
     """Write the hazards of waking and of falling asleep of every tumour cell."""
     cells, d = state.cells, rates.dormancy

@@ -4,14 +4,14 @@ The host's compartments (host.py) give the amount bound per area of skeleton, u 
 receives u A, A its own true bone surface, into a pool that `bone_drug` binds to exposed mineral.
 """
 
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inner
 from niche_sim.surface import measure_surface
 
 READS = ("voxels.exposed", "host.uptake")
 WRITES = ("drug_ledger",)
 
 
-@kernel
+@inner
 def run(state, rates, world, host, tick):
     """Add the dose that reaches the bone in this tick to the pool of each drug."""
     total = 0.0

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inner
 from niche_sim.kinds import CYCLING, DTC, EGRESS
 
 READS = ("cells.kind", "cells.mode", "cells.voxel", "voxels.perivascular")
@@ -18,7 +18,7 @@ class Rates(NamedTuple):
 UNITS = {"rate": "1/h"}
 
 
-@kernel
+@inner
 def run(state, rates, world, host, tick):
     """Write the egress hazard of cycling tumour cells beside a vessel."""
     cells = state.cells

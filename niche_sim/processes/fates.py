@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from niche_sim.draws import child_identity, rank, uniform, uniform_pair
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inner, kernel
 from niche_sim.kinds import (
     CELLS_LEFT,
     CELLS_LOST,
@@ -77,7 +77,7 @@ def choose_outcome(hazards, hours, u, which):
     return last
 
 
-@kernel
+@inner
 def clear_hazards(state):
     """Set every hazard of living rows to 0 before the processes write theirs."""
     for row in range(state.living[0]):
@@ -85,7 +85,7 @@ def clear_hazards(state):
             state.hazard[row, k] = 0.0
 
 
-@kernel
+@inner
 def pick_free_neighbour(state, world, v, u):
     """Return a free face neighbour of `v`, each equally likely by draw `u`, or -1."""
     count = 0
@@ -102,14 +102,14 @@ def pick_free_neighbour(state, world, v, u):
     return -1
 
 
-@kernel
+@inner
 def claim_voxel(state, row, w, order):
     """Claim voxel `w` for cell `row` unless a higher rank holds it."""
     if state.voxels.claimer[w] < 0 or order > state.voxels.claim[w]:
         state.voxels.claim[w], state.voxels.claimer[w] = order, row
 
 
-@kernel
+@inner
 def _draw(state, tick):
     cells = state.cells
     for row in range(state.living[0]):
@@ -117,13 +117,14 @@ def _draw(state, tick):
         cells.outcome[row] = choose_outcome(state.hazard[row], tick.hours, u, which)
 
 
-@kernel
+@inner
 def _divide(state, world, tick):
     """Place the daughters of this tick: claim first, then commit the winners in order of rows at the start."""
     cells, voxels = state.cells, state.voxels
     mothers = state.living[0]
-    wish = np.full(mothers, -1, np.int32)
+    wish = state.wish
     for row in range(mothers):
+        wish[row] = -1
         if cells.outcome[row] == DIVIDE:
             u = uniform(tick.key, cells.ident[row], tick.step, S_DAUGHTER_PLACE)
             wish[row] = pick_free_neighbour(state, world, cells.voxel[row], u)
@@ -144,7 +145,7 @@ def _divide(state, world, tick):
             voxels.claimer[wish[row]], voxels.claim[wish[row]] = -1, np.uint64(0)
 
 
-@kernel
+@inner
 def _record_death(state, tick, row):
     cells = state.cells
     cause, kind = cells.outcome[row], cells.kind[row]
@@ -161,7 +162,7 @@ def _record_death(state, tick, row):
         state.tally[N_OSTEOCLAST_DRUG if cause == DIE_DRUG else N_OSTEOCLAST_OTHER] += 1
 
 
-@kernel
+@inner
 def _switch_mode(state, tick, row):
     cells = state.cells
     outcome = cells.outcome[row]
@@ -180,7 +181,7 @@ def _switch_mode(state, tick, row):
     )
 
 
-@kernel
+@inner
 def _leave(state, rates, tick, row):
     """Remove a cell that dies or leaves; return whether row must be looked at again (another cell moved there)."""
     cells = state.cells
@@ -203,7 +204,7 @@ def _leave(state, rates, tick, row):
     return True
 
 
-@kernel
+@inner
 def run(state, rates, world, host, tick):
     """Draw, divide, switch modes, then remove what died or left."""
     _draw(state, tick)

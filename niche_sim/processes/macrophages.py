@@ -9,7 +9,7 @@ around it. Macrophage and bone effects are separable (Soki et al. 2015, doi:10.1
 import math
 from typing import NamedTuple
 
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inner, kernel
 from niche_sim.kinds import DIE_BASELINE, DIE_DRUG, DIE_PHAGOCYTOSIS, DTC, FREE_DRUG, MACROPHAGE, TGF_BETA
 from niche_sim.lattice import displace
 from niche_sim.signals import hill, saturate
@@ -50,7 +50,7 @@ def drug_response(effects, load):
     return total
 
 
-@kernel
+@inner
 def _swallow(state, rates, host, tick, row, v):
     """Let the inner concentration approach what the cell sees times its uptake factor, over the digestion time."""
     e = rates.drugs
@@ -62,7 +62,7 @@ def _swallow(state, rates, host, tick, row, v):
         )
 
 
-@kernel
+@inner
 def _polarise(state, rates, tick, row, v, drug):
     m = rates.macrophages
     on = m.polarise_rate * saturate(state.fields.concentration[TGF_BETA, v], m.tgf_beta_half)
@@ -72,7 +72,7 @@ def _polarise(state, rates, tick, row, v, drug):
         state.cells.polarisation[row] += (aim - state.cells.polarisation[row]) * -math.expm1(-(on + off) * tick.hours)
 
 
-@kernel
+@inner
 def _act_around(state, rates, world, tick, row, v):
     """Clear corpses, threaten tumour cells and spread support within one reach."""
     m = rates.macrophages
@@ -88,7 +88,7 @@ def _act_around(state, rates, world, tick, row, v):
             state.hazard[other, DIE_PHAGOCYTOSIS] += m.engulf_rate * (1.0 - p)
 
 
-@kernel
+@inner
 def run(state, rates, world, host, tick):
     """Update polarisation and load, mark support, clear corpses, set hazards."""
     cells, m = state.cells, rates.macrophages

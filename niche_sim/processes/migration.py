@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from niche_sim.draws import rank, uniform_pair
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inner, kernel
 from niche_sim.kinds import (
     CXCL12,
     DORMANT,
@@ -50,7 +50,7 @@ UNITS = {
 MOST_ROUNDS = 16
 
 
-@kernel
+@inner
 def _signal(state, rates, kind, v):
     c = state.fields.concentration
     if kind == DTC:
@@ -76,14 +76,14 @@ def _taxis(m, kind):
     return m.precursor_taxis if kind == PRECURSOR else m.macrophage_taxis
 
 
-@kernel
+@inner
 def _weight(state, rates, kind, here, w, taxis):
     there = _signal(state, rates, kind, w)
     total = here + there
     return math.exp(taxis * (there - here) / total) if total > 0.0 else 1.0
 
 
-@kernel
+@inner
 def choose_target(state, rates, world, kind, v, u):
     """Return the free face neighbour that a cell of `kind` at `v` hops to by draw `u`, or -1."""
     taxis = _taxis(rates.migration, kind)
@@ -103,9 +103,9 @@ def choose_target(state, rates, world, kind, v, u):
     return -1
 
 
-@kernel
-def _hop_round(state, rates, world, tick, number, rounds, wish):
-    cells, voxels = state.cells, state.voxels
+@inner
+def _hop_round(state, rates, world, tick, number, rounds):
+    cells, voxels, wish = state.cells, state.voxels, state.wish
     stream = S_MOVE + 256 * number
     for row in range(state.living[0]):
         wish[row] = -1
@@ -129,12 +129,11 @@ def _hop_round(state, rates, world, tick, number, rounds, wish):
             move_cell(state, row, w)
 
 
-@kernel
+@inner
 def run(state, rates, world, host, tick):
     """Move cells in as many rounds as the fastest needs to make about one hop a round."""
     m = rates.migration
     fastest = max(m.tumour_speed, max(m.precursor_speed, m.macrophage_speed))
     rounds = min(max(int(math.ceil(fastest * tick.hours / world.voxel_um)), 1), MOST_ROUNDS)
-    wish = np.full(max(state.living[0], 1), -1, np.int32)
     for number in range(rounds):
-        _hop_round(state, rates, world, tick, number, rounds, wish)
+        _hop_round(state, rates, world, tick, number, rounds)

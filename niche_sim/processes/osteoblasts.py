@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from niche_sim.draws import child_identity, uniform
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inner
 from niche_sim.kinds import (
     CYCLING,
     DIE_BASELINE,
@@ -55,7 +55,7 @@ UNITS = {
 }  # fmt: skip
 
 
-@kernel
+@inner
 def _count_beds(state, world, v, slot):
     """Count face neighbours of `v` that are filled bone: outside this claim, or without debt."""
     voxels = state.voxels
@@ -67,7 +67,7 @@ def _count_beds(state, world, v, slot):
     return beds
 
 
-@kernel
+@inner
 def mark_served(state, rates, world, tick):
     """Stamp the voxels that an osteoblast of the right BMU reaches: attended, and whether the seam mineralises."""
     cells = state.cells
@@ -87,7 +87,7 @@ def mark_served(state, rates, world, tick):
                 state.voxels.served[w] = max(state.voxels.served[w], stamp)
 
 
-@kernel
+@inner
 def make_room(state, world, v):
     """Move the cell in `v` to a free face neighbour so that bone can close over; return whether `v` is empty."""
     row = state.voxels.occupant[v]
@@ -104,7 +104,7 @@ def make_room(state, world, v):
     return False
 
 
-@kernel
+@inner
 def _fill(state, rates, world, host, tick, slot, v, beds):
     """Lay mineral into voxel `v`; waits just below half where a cell has no room to leave."""
     voxels, bmus = state.voxels, state.bmus
@@ -123,7 +123,7 @@ def _fill(state, rates, world, host, tick, slot, v, beds):
     update_tissue(state, world, v)
 
 
-@kernel
+@inner
 def _find_stand(state, world, v):
     """Return where an osteoblast that serves `v` can stand: `v` itself or a free face neighbour, else -1."""
     if is_free(state.voxels, v):
@@ -135,7 +135,7 @@ def _find_stand(state, world, v):
     return -1
 
 
-@kernel
+@inner
 def _recruit(state, rates, world, tick, slot, v):
     bmus, r = state.bmus, rates.osteoblasts
     hazard = r.recruitment_rate * saturate(bmus.signal[slot], r.signal_half)
@@ -150,7 +150,7 @@ def _recruit(state, rates, world, tick, slot, v):
         state.cells.bmu[row] = slot
 
 
-@kernel
+@inner
 def _form(state, rates, world, host, tick, slot):
     voxels, bmus = state.voxels, state.bmus
     places = 0
@@ -172,7 +172,7 @@ def _form(state, rates, world, host, tick, slot):
     bmus.idle[slot] = 0 if places > 0 else bmus.idle[slot] + 1
 
 
-@kernel
+@inner
 def _has_work(state, rates, world, row):
     """Tell whether an osteoblast still has debt of its own BMU within reach."""
     slot = state.cells.bmu[row]
@@ -185,7 +185,7 @@ def _has_work(state, rates, world, row):
     return False
 
 
-@kernel
+@inner
 def _dismiss(state, rates, world):
     """Let osteoblasts without work become lining cells or osteocytes: they leave the table."""
     row = 0
@@ -196,7 +196,7 @@ def _dismiss(state, rates, world):
             row += 1
 
 
-@kernel
+@inner
 def set_hazards(state, rates, world):
     """Write the death hazards of osteoblasts: life span, and cycling tumour cells within reach."""
     cells, r = state.cells, rates.osteoblasts
@@ -214,7 +214,7 @@ def set_hazards(state, rates, world):
             state.hazard[row, DIE_TUMOUR] = r.tumour_death * tumour
 
 
-@kernel
+@inner
 def run(state, rates, world, host, tick):
     """Stamp served places, fill and recruit in every forming BMU, dismiss the idle, set hazards."""
     mark_served(state, rates, world, tick)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from niche_sim.draws import child_identity, normal, uniform
-from niche_sim.kernel import kernel
+from niche_sim.kernel import inner, kernel
 from niche_sim.kinds import (
     DIE_AGE,
     DIE_BASELINE,
@@ -83,7 +83,7 @@ def draw_lifespan(rates, key, ident, step):
     return min(max(hours, r.lifespan_shortest), r.lifespan_longest)
 
 
-@kernel
+@inner
 def _count_precursors(state, rates, world, site):
     count = 0
     for k in range(world.around.shape[0]):
@@ -95,13 +95,13 @@ def _count_precursors(state, rates, world, site):
     return count
 
 
-@kernel
+@inner
 def _distance(world, k):
     z, y, x = world.around[k, 0], world.around[k, 1], world.around[k, 2]
     return world.voxel_um * math.sqrt(z * z + y * y + x * x)
 
 
-@kernel
+@inner
 def _consume_precursors(state, rates, world, site, wanted):
     """Remove the `wanted` nearest precursors; return the voxel of the nearest, where the osteoclast forms."""
     taken, place = 0, -1
@@ -119,7 +119,7 @@ def _consume_precursors(state, rates, world, site, wanted):
     return place
 
 
-@kernel
+@inner
 def _fuse(state, rates, world, host, tick, slot, sector):
     bmus, r = state.bmus, rates.osteoclasts
     site = state.site[slot, sector]
@@ -147,7 +147,7 @@ def _fuse(state, rates, world, host, tick, slot, sector):
     log_event(state, tick.step, LOG_FUSION, 0, OSTEOCLAST, ident, bmus.ident[slot], 0, place)
 
 
-@kernel
+@inner
 def _release(state, rates, world, v, pit, row, removed):
     """Let out what `removed` quanta of voxel `v` held: growth factors into voxel `pit`, drug into osteoclast `row`."""
     voxels, s = state.voxels, rates.secretion
@@ -173,7 +173,7 @@ def _release(state, rates, world, v, pit, row, removed):
         state.drug_ledger[d, 2] += eaten - swallowed
 
 
-@kernel
+@inner
 def _erode_voxel(state, rates, world, tick, slot, v, row):
     voxels = state.voxels
     free = 0
@@ -197,11 +197,13 @@ def _erode_voxel(state, rates, world, tick, slot, v, row):
         state.site[slot, voxels.sector[v]] = v
 
 
-@kernel
+@inner
 def erode(state, rates, world, tick):
     """Let every osteoclast erode its sector, in the order of BMUs and claimed voxels, not of rows."""
-    sectors = state.duty.shape[1]
-    rows = np.full((state.bmus.phase.shape[0], sectors), -1, np.int32)
+    rows = state.eroder
+    for slot in range(rows.shape[0]):
+        for sector in range(rows.shape[1]):
+            rows[slot, sector] = -1
     for row in range(state.living[0]):
         if state.cells.kind[row] == OSTEOCLAST:
             rows[state.cells.bmu[row], state.cells.sector[row]] = row
@@ -225,7 +227,7 @@ def drug_hazard(rates, load):
     return hazard
 
 
-@kernel
+@inner
 def set_hazards(state, rates, host, tick):
     """Write the death hazards of osteoclasts and the loss of precursors into the hazard table."""
     cells, r = state.cells, rates.osteoclasts
@@ -246,7 +248,7 @@ def set_hazards(state, rates, host, tick):
                 state.hazard[row, DIE_AGE] = 1e6
 
 
-@kernel
+@inner
 def run(state, rates, world, host, tick):
     """Fuse, erode, and set the hazards of this tick."""
     for slot in range(state.bmus.phase.shape[0]):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from niche_sim.draws import child_identity, uniform
-from niche_sim.kernel import inlined, kernel
+from niche_sim.kernel import inner, kernel
 from niche_sim.kinds import (
     BMU_ABORTED,
     BMU_COMPLETED,
@@ -71,19 +71,19 @@ UNITS = {
 FOOTPRINT_PRIOR = 20.0  # births that the nominal footprint counts for before any was measured
 
 
-@inlined
+@kernel
 def activation_response(relative, half):
     """Return the multiplier of the birth hazard at free RANKL `relative` to reference; 1 at 1, at most 1 + half."""
     return (1.0 + half) * relative / (relative + half)
 
 
-@inlined
+@kernel
 def nominal_footprint(world, width):
     """Return the surface (um2) under a flat BMU: width times section depth in 2-D, a disc in 3-D."""
     return width * world.thickness_um if world.ndim == 2 else 0.25 * math.pi * width * width
 
 
-@inlined
+@inner
 def _surface_rankl(state, rates, world, host, v):
     total, count = 0.0, 0
     for face in range(2 * world.ndim):
@@ -97,7 +97,7 @@ def _surface_rankl(state, rates, world, host, v):
     return total / count
 
 
-@kernel
+@inner
 def measure_crowding(state, world):
     """Return total over quiescent bone faces: activation frequency counts on all surface, births need resting one."""
     everything, resting = 0, 0
@@ -107,7 +107,7 @@ def measure_crowding(state, world):
     return everything / max(resting, 1)
 
 
-@inlined
+@inner
 def birth_hazard(state, rates, world, host, v):
     """Return the hazard (1/h) that a BMU starts at bone voxel `v`, but for crowding; 0 where a BMU already works."""
     voxels = state.voxels
@@ -134,7 +134,7 @@ def _tangents(nz, ny, nx, ndim):
     return tz, ty, tx, ny * tx - nx * ty, nx * tz - nz * tx, nz * ty - ny * tz
 
 
-@kernel
+@inner
 def _claim(state, rates, world, slot, origin):
     """Claim unowned bone under the disc of the BMU at `origin`; return the surface it opens (um2)."""
     voxels, bmus = state.voxels, state.bmus
@@ -187,7 +187,7 @@ def _find_slot(bmus):
     return -1
 
 
-@kernel
+@inner
 def start_bmu(state, rates, world, tick, v):
     """Start a BMU at bone voxel `v`; a start with no room for a footprint is counted as refused."""
     bmus = state.bmus
@@ -203,7 +203,8 @@ def start_bmu(state, rates, world, tick, v):
     bmus.ident[slot] = child_identity(tick.key, v, tick.step, S_BMU_IDENT)
     bmus.origin[slot], bmus.since[slot] = v, tick.step
     bmus.removed[slot], bmus.filled[slot], bmus.signal[slot], bmus.idle[slot] = 0, 0, 0.0, 0
-    state.duty[slot, :] = NO_SECTOR
+    for s in range(state.duty.shape[1]):
+        state.duty[slot, s] = NO_SECTOR
     bmus.phase[slot] = RECRUITING
     state.opened[0] += _claim(state, rates, world, slot, v)
     state.opened[1] += 1.0
@@ -211,7 +212,7 @@ def start_bmu(state, rates, world, tick, v):
     log_event(state, tick.step, LOG_BMU_START, 0, KIND_BMU, bmus.ident[slot], 0, 0, v)
 
 
-@kernel
+@inner
 def end_bmu(state, tick, slot, outcome):
     """Release every voxel of a BMU and record how it ended."""
     bmus = state.bmus
@@ -223,7 +224,7 @@ def end_bmu(state, tick, slot, outcome):
     log_event(state, tick.step, LOG_BMU_END, outcome, KIND_BMU, bmus.ident[slot], 0, 0, bmus.origin[slot])
 
 
-@kernel
+@inner
 def _count_duty(state, slot, duty):
     count = 0
     for s in range(state.duty.shape[1]):
@@ -238,7 +239,7 @@ def _enter(bmus, slot, phase, step):
     bmus.since[slot] = step
 
 
-@kernel
+@inner
 def _advance_phase(state, rates, host, tick, slot):
     bmus, r = state.bmus, rates.remodelling
     hours = (tick.step - bmus.since[slot]) * tick.hours
@@ -263,7 +264,7 @@ def _advance_phase(state, rates, host, tick, slot):
             end_bmu(state, tick, slot, BMU_ABORTED)
 
 
-@kernel
+@inner
 def _start_bmus(state, rates, world, host, tick):
     crowding = measure_crowding(state, world)
     for v in range(world.n):
@@ -275,7 +276,7 @@ def _start_bmus(state, rates, world, host, tick):
                 start_bmu(state, rates, world, tick, v)
 
 
-@kernel
+@inner
 def run(state, rates, world, host, tick):
     """Advance the phases of living BMUs, then start new ones."""
     for slot in range(state.bmus.phase.shape[0]):

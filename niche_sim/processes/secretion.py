@@ -9,7 +9,7 @@ wash them out. A field is marked to be solved only if a source of it changed.
 import math
 from typing import NamedTuple
 
-from niche_sim.kernel import inlined, kernel
+from niche_sim.kernel import inner
 from niche_sim.kinds import (
     CXCL12,
     CYCLING,
@@ -69,7 +69,7 @@ TO_NMOL_PER_L = 1e9  # 1 fmol/um3 is 1e9 nmol/L
 DAY = 24.0  # h
 
 
-@inlined
+@inner
 def _set(state, field, v, secretion, uptake):
     fields = state.fields
     if fields.secretion[field, v] != secretion or fields.uptake[field, v] != uptake:
@@ -78,7 +78,7 @@ def _set(state, field, v, secretion, uptake):
         fields.changed[field] = 1
 
 
-@inlined
+@inner
 def _release_matrix_factors(state, rates, world, tick, v, sink):
     """Let the reserve of voxel `v` go over the after-release time, on top of basal secretion.
 
@@ -99,14 +99,14 @@ def _release_matrix_factors(state, rates, world, tick, v, sink):
         _set(state, TGF_BETA if k == 0 else IGF1, v, basal + rate, sink)
 
 
-@inlined
+@inner
 def _pthrp_occupancy(state, rates, v):
     if not rates.switches.vicious_cycle:
         return 0.0
     return saturate(state.fields.concentration[PTHRP, v], rates.secretion.pthrp_half)
 
 
-@inlined
+@inner
 def _set_voxel(state, rates, world, host, tick, v):
     s, voxels = rates.secretion, state.voxels
     per_cell = TO_NMOL_PER_L / world.volume_um3
@@ -126,7 +126,7 @@ def _set_voxel(state, rates, world, host, tick, v):
         pthrp = s.pthrp_basal * (1.0 + s.pthrp_gain * driven)
     cxcl12 = s.cxcl12_stroma * voxels.stroma[v] + (s.cxcl12_osteoblast * per_cell if kind == OSTEOBLAST else 0.0)
     # rankl_site is added by _light_sites after this pass, into the scratch that this pass starts.
-    state.fields.scratch[0, v] = rankl * per_cell
+    state.fields.gathered[v] = rankl * per_cell
     _set(state, OPG, v, opg * per_cell, 0.0)
     _set(state, PTHRP, v, pthrp * per_cell, 0.0)
     _set(state, CXCL12, v, cxcl12, 0.0)
@@ -135,7 +135,7 @@ def _set_voxel(state, rates, world, host, tick, v):
         state.fields.changed[FREE_DRUG] = 1
 
 
-@kernel
+@inner
 def _light_sites(state, rates, world, host):
     """Add the RANKL of the lining around every working sector: what precursors climb and osteoclasts live on."""
     bmus = state.bmus
@@ -147,14 +147,14 @@ def _light_sites(state, rates, world, host):
             v = state.site[slot, sector]
             duty = state.duty[slot, sector]
             if (duty == VACANT or duty == OCCUPIED) and state.voxels.is_bone[v] == 0:
-                state.fields.scratch[0, v] += rate
+                state.fields.gathered[v] += rate
 
 
-@kernel
+@inner
 def run(state, rates, world, host, tick):
     """Write secretion and uptake of every marrow voxel and mark the fields that changed."""
     for v in range(world.n):
-        state.fields.scratch[0, v] = 0.0
+        state.fields.gathered[v] = 0.0
         if state.voxels.is_bone[v] == 0:
             _set_voxel(state, rates, world, host, tick, v)
         else:
@@ -164,4 +164,4 @@ def run(state, rates, world, host, tick):
     _light_sites(state, rates, world, host)
     for v in range(world.n):
         if state.voxels.is_bone[v] == 0:
-            _set(state, RANKL, v, state.fields.scratch[0, v], 0.0)
+            _set(state, RANKL, v, state.fields.gathered[v], 0.0)

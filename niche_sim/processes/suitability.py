@@ -7,7 +7,7 @@ macrophage support. Every x_i is in [0, 1]; a term that is switched off has w_i 
 
 from typing import NamedTuple
 
-from niche_sim.kernel import inlined, kernel
+from niche_sim.kernel import inner, kernel
 from niche_sim.kinds import CXCL12, IGF1, TGF_BETA
 from niche_sim.signals import saturate
 from niche_sim.surface import coat_density, has_quiescent_lining
@@ -39,13 +39,13 @@ UNITS = {
 }  # fmt: skip
 
 
-@inlined
+@kernel
 def combine(weight, quality):
     """Return 1 - weight + weight * quality: a term of the product, 1 when its weight is 0."""
     return 1.0 - weight + weight * quality
 
 
-@inlined
+@inner
 def adhesion(state, rates, world, v):
     """Return 1 on bare bone, less on drug-coated bone (van der Pluijm et al. 1996, J Clin Invest)."""
     kept = 1.0
@@ -57,7 +57,7 @@ def adhesion(state, rates, world, v):
     return kept
 
 
-@inlined
+@inner
 def contact_quality(state, rates, world, v):
     """Return the better of resting endosteum (times adhesion) and vessel, or the far value."""
     quality = rates.suitability.far_contact
@@ -68,7 +68,7 @@ def contact_quality(state, rates, world, v):
     return quality
 
 
-@inlined
+@inner
 def measure_suitability(state, rates, world, v):
     """Return the suitability of marrow voxel `v`, 0 to 1."""
     s, on = rates.suitability, rates.switches
@@ -88,7 +88,7 @@ def measure_suitability(state, rates, world, v):
     return value
 
 
-@kernel
+@inner
 def run(state, rates, world, host, tick):
     """Write the suitability map; bone and the lumen of sinusoids are 0."""
     voxels = state.voxels
