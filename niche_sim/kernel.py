@@ -62,7 +62,7 @@ OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy",
 
 def kernel(function: Callable) -> Any:
     """Compile `function` without the GIL, cached on disk, with strict IEEE arithmetic; it cannot allocate arrays."""
-    return njit(**OPTIONS)(function)  # type: ignore[call-overload]
+    return njit(**OPTIONS)(function)
 
 
 def inner(function: Callable) -> Any:

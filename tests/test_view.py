@@ -4,7 +4,9 @@ import pytest
 
 import niche_sim as ns
 from niche_sim.store import reserve, write_result
-from niche_sim.view.figures import draw_figures, paint_tissue
+from niche_sim.view.figures import draw_figures
+from niche_sim.view.lattice import lattice_sheet
+from niche_sim.view.palette import list_legend, paint_tissue
 from niche_sim.view.report import find_divergence, summary_lines, write_report
 
 
@@ -64,10 +66,25 @@ def test_missing_streams_are_left_out(tmp_path):
     assert write_report(bare.directory).exists()
 
 
-def test_drug_is_painted_on_bone(result):
-    mineral = result.maps("drug", "mineral")[-1][0]
-    flat = [result.maps("drug", name)[-1][0] for name in ("sinusoid", "laid_step", "drug_surface")]
-    with_drug = paint_tissue(mineral, flat[0].astype(bool), flat[1], flat[2])
-    without = paint_tissue(mineral, flat[0].astype(bool), flat[1], flat[2] * 0)
-    assert with_drug.shape == (*mineral.shape, 3)
-    assert (with_drug != without).any()
+def test_tissue_is_painted_by_kind(result):
+    mineral, sinusoid, laid = (result.maps("drug", name)[-1][0] for name in ("mineral", "sinusoid", "laid_step"))
+    image = paint_tissue(mineral, sinusoid, laid)
+    assert image.shape == (*mineral.shape, 3)
+    kinds = [mineral == 1, sinusoid & (mineral == 0), ~sinusoid & (mineral == 0)]
+    colours = {tuple(image[kind][0].round(6)) for kind in kinds}
+    assert len(colours) == 3
+
+
+def test_drug_rims_bone_in_the_arm_that_had_it_only(result):
+    def rims(axes):
+        return [artist for artist in axes.collections if artist.get_label() == "drug"]
+
+    rows = lattice_sheet(result).get_axes()
+    with_drug = {axes.get_ylabel() or "later": len(rims(axes)) for axes in rows[:4]}
+    assert sum(with_drug.values()) == 1
+    assert not rims(rows[0]) and not rims(rows[1])
+
+
+def test_legend_names_what_is_present():
+    labels = [handle.get_label() for handle in list_legend(["dormant", "osteoclast"], ["bone"])]
+    assert labels == ["osteoclast", "dormant DTC", "bone"]

@@ -9,7 +9,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from niche_sim.store import Result, load
-from niche_sim.view.figures import name_time
+from niche_sim.view.common import list_regimens, name_time
 
 CAPTIONS = {
     "lattice": "The patch at chosen times, a row an arm. Arms start from one state and share every random draw, so what "
@@ -85,13 +85,8 @@ def find_divergence(result: Result) -> str:
 
 def _describe(result: Result) -> dict[str, Any]:
     mapping = result.experiment_mapping
-    arms = {name: (arm or {}).get("regimen") or [] for name, arm in mapping["arms"].items()}
     return {
-        "arms": {
-            name: "; ".join(
-                f"{c['drug']} {c['dose']}" + (f" every {c['interval']}" if c.get("interval") else "") for c in courses
-            ) or "no drug" for name, courses in arms.items()
-        },
+        "arms": list_regimens(result),
         "off": sorted(name for name, on in mapping.get("switches", {}).items() if on is False),
         "length": mapping["time"]["length"], "seed": mapping["seed"], "scene": mapping["scene"],
     }  # fmt: skip

@@ -1,0 +1,88 @@
+"""What all figures share: labels of times and regimens, the style, titles and legends."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from niche_sim.store import Result
+from niche_sim.view import palette
+from niche_sim.view.palette import FAINT, INK
+
+HOURS_PER_DAY, HOURS_PER_YEAR = 24.0, 8766.0
+STYLE = {
+    "svg.hashsalt": "niche_sim", "svg.fonttype": "path", "text.parse_math": False, "font.family": "DejaVu Sans",
+    "font.size": 10, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": "#9a9ea3", "axes.linewidth": 0.8,
+    "xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelsize": 9, "ytick.labelsize": 9, "axes.titleweight": "bold",
+    "axes.formatter.use_mathtext": False, "figure.facecolor": "white", "savefig.facecolor": "white",
+}  # fmt: skip
+
+
+def name_time(hours: float) -> str:
+    """Return a short label of a time: hours, days below 300 d, years above."""
+    if 0 < hours < 48:
+        return f"{hours:.3g} h"
+    if hours < 300 * HOURS_PER_DAY:
+        return f"{hours / HOURS_PER_DAY:.4g} d"
+    return f"{hours / HOURS_PER_YEAR:.3g} yr"
+
+
+def name_moment(hours: float) -> str:
+    """Return a time as the heading of a picture."""
+    number, unit = name_time(hours).split()
+    words = {"h": "hour", "d": "day", "yr": "year"}
+    return "start" if hours == 0 else f"{number} {words[unit]}{'' if number == '1' else 's'}"
+
+
+def _span(text: Any) -> str:
+    """Return a time as resolved ("672 h") in the largest unit that suits."""
+    words = str(text).split()
+    return name_time(float(words[0])) if len(words) == 2 and words[1] == "h" else str(text)
+
+
+def describe_regimen(courses: Sequence[Mapping[str, Any]] | None) -> str:
+    """Return the courses of an arm in words, such as "zoledronate 4 mg iv every 28 d"."""
+    parts = []
+    for course in courses or ():
+        part = f"{course.get('drug', 'drug')} {course.get('dose', '')} {course.get('route', '')}".strip()
+        part += f" every {_span(course['interval'])}" if course.get("interval") else " once"
+        part += f" from {_span(course['start'])}" if not str(course.get("start", "0 h")).startswith("0") else ""
+        parts.append(part + (f" until {_span(course['until'])}" if course.get("until") else ""))
+    return "; then ".join(parts) or "no drug"
+
+
+def list_regimens(result: Result) -> dict[str, str]:
+    """Return the regimen of each arm in words."""
+    arms = result.experiment_mapping.get("arms") or {}
+    return {arm: describe_regimen((arms.get(arm) or {}).get("regimen")) for arm in result.arms}
+
+
+def find_voxel_um(result: Result) -> float:
+    """Return the edge of a voxel (um) as the resolved scene states it."""
+    return float(str(result.experiment_mapping["scene"]["voxel"]).split()[0])
+
+
+def middle(volume: np.ndarray) -> np.ndarray:
+    """Return the middle plane of a stack."""
+    return volume[volume.shape[0] // 2]
+
+
+def tidy(ax: Axes, title: str, unit: str) -> None:
+    """Give a panel its title and unit and take away what is not read."""
+    ax.set_title(title, fontsize=11, loc="left", pad=18)
+    ax.text(0, 1.035, unit, transform=ax.transAxes, fontsize=8.5, color=FAINT, va="bottom")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="y", color="#ececec", linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.margins(x=0.01)
+
+
+def legend_arms(figure: Figure, result: Result, arms: Sequence[str]) -> None:
+    """Name the arms and their regimens above a figure."""
+    regimens = list_regimens(result)
+    lines = [Line2D([], [], linewidth=3, **palette.pick_arm(result.arms.index(arm))) for arm in arms]
+    labels = [f" {arm} ({regimens[arm]})" for arm in arms]  # the blank keeps a name that begins with _
+    figure.legend(lines, labels, loc="outside upper left", ncols=min(len(arms), 3), frameon=False, fontsize=11)

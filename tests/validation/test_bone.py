@@ -1,0 +1,93 @@
+"""Untreated bone over ten years: `python -m pytest -m deep tests/validation/test_bone.py -s` prints the table of ODD.md.
+
+Bands. Balance of a patch scatters between seeds; with the balance set to 1 the slope of bone volume must not differ
+from 0 by more than three standard errors of its mean over the seeds, nor by more than 0.5 % a year. The other bands are
+those that histomorphometry gives: depth 40 to 76 um, formation 95 to 145 d, eroded surface at most 6 %.
+"""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import niche_sim as ns
+from niche_sim.config import build_experiment
+from niche_sim.kinds import FULL, MINERAL_REMOVED
+
+pytestmark = pytest.mark.deep
+SEEDS = (1, 2, 3, 4)
+CASES = {
+    "premenopausal": ("trabecula_premenopausal", 0.13, 1.0),
+    "postmenopausal, balance 1": ("trabecula_postmenopausal", 0.39, 1.0),
+    "early_postmenopausal": ("trabecula_postmenopausal", 0.24, 0.97),
+    "postmenopausal": ("trabecula_postmenopausal", 0.39, 0.97),
+}
+
+
+def mean_cycle_days(events):
+    bmus = events[events["kind"] == "bmu"]
+    began = bmus[bmus["event"] == "bmu_start"].set_index("ident")["time_h"]
+    ended = bmus[(bmus["event"] == "bmu_end") & (bmus["cause"] == "completed")].set_index("ident")["time_h"]
+    return float((ended - began).dropna().mean() / 24)
+
+
+def assume(value, bounds):
+    return {"value": value, "range": bounds, "status": "assumed", "source": "none"}
+
+
+def measure(case, seed):
+    scene, frequency, balance = CASES[case]
+    patient = {
+        "name": "untreated", "oestrogen": "post",
+        "activation_frequency": assume(f"{frequency} /yr", ["0.1 /yr", "0.5 /yr"]),
+        "bone_balance": assume(balance, [0.9, 1.0]), "rankl_factor": assume(1.0, [0.5, 2.0]),
+    }  # fmt: skip
+    run = ns.run_experiment(build_experiment({
+        "name": "untreated_bone", "seed": seed, "scene": scene, "patient": patient,
+        "time": {"length": "10 yr", "tick": "6 h", "spin_up": "1 yr"}, "population": {"dormant_dtc": 0},
+        "arms": {"control": {}}, "record": {"series": "5 d", "events": True}, "switches": {"arrival": False},
+    }))  # fmt: skip
+    arm = run.arms["control"]
+    series, end = arm.series, arm.final_hash_arrays
+    years, volume = series["time_h"] / 8766, series["bone_volume_fraction"]
+    removed_um3 = end["tally"][MINERAL_REMOVED] / FULL * 20.0**3
+    return {
+        "case": case, "seed": seed, "volume_slope_percent_per_yr": 100 * np.polyfit(years, volume, 1)[0] / volume.mean(),
+        "surface_change_percent": 100 * (series["bone_surface_um2"].iloc[-1] / series["bone_surface_um2"].iloc[0] - 1),
+        "activation_frequency_per_yr": series["activation_frequency_per_yr"].mean(),
+        "eroded_surface_percent": 100 * series["eroded_surface_fraction"].mean(),
+        "depth_um": removed_um3 / end["opened"][0], "cycle_d": mean_cycle_days(arm.events),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def table():
+    rows = pd.DataFrame([measure(case, seed) for case in CASES for seed in SEEDS])
+    print("\n" + rows.groupby("case", sort=False).agg(["mean", "sem"]).drop(columns="seed").round(2).T.to_string())
+    return rows.set_index("case")
+
+
+@pytest.mark.parametrize("case", ["premenopausal", "postmenopausal, balance 1"])
+def test_balanced_bone_stays_bone(table, case):
+    slope = table.loc[case, "volume_slope_percent_per_yr"]
+    assert abs(slope.mean()) < min(3 * slope.sem(), 0.5) or abs(slope.mean()) < 0.1
+    assert abs(table.loc[case, "surface_change_percent"].mean()) < 10
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_activation_frequency_is_as_set(table, case):
+    """Some 80 to 230 births a run give a standard error of 5 % on four seeds at the lowest frequency."""
+    assert table.loc[case, "activation_frequency_per_yr"].mean() == pytest.approx(CASES[case][1], rel=0.15)
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_cavities_are_as_deep_and_formation_as_long_as_measured(table, case):
+    assert 40 < table.loc[case, "depth_um"].mean() < 76
+    # A cycle is recruitment and resorption (about 30 d), reversal (30 d) and formation.
+    assert 95 < table.loc[case, "cycle_d"].mean() - 60 < 145
+    assert table.loc[case, "eroded_surface_percent"].mean() < 6
+
+
+def test_bone_is_lost_after_menopause_and_faster_at_higher_turnover(table):
+    early = table.loc["early_postmenopausal", "volume_slope_percent_per_yr"].mean()
+    late = table.loc["postmenopausal", "volume_slope_percent_per_yr"].mean()
+    assert -3.3 < late < early < -0.3
