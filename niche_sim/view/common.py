@@ -37,7 +37,7 @@ def name_moment(hours: float) -> str:
     return "start" if hours == 0 else f"{number} {words[unit]}{'' if number == '1' else 's'}"
 
 
-def _span(text: Any) -> str:
+def name_span(text: Any) -> str:
     """Return a time as resolved ("672 h") in the largest unit that suits."""
     words = str(text).split()
     return name_time(float(words[0])) if len(words) == 2 and words[1] == "h" else str(text)
@@ -48,9 +48,9 @@ def describe_regimen(courses: Sequence[Mapping[str, Any]] | None) -> str:
     parts = []
     for course in courses or ():
         part = f"{course.get('drug', 'drug')} {course.get('dose', '')} {course.get('route', '')}".strip()
-        part += f" every {_span(course['interval'])}" if course.get("interval") else " once"
-        part += f" from {_span(course['start'])}" if not str(course.get("start", "0 h")).startswith("0") else ""
-        parts.append(part + (f" until {_span(course['until'])}" if course.get("until") else ""))
+        part += f" every {name_span(course['interval'])}" if course.get("interval") else " once"
+        part += f" from {name_span(course['start'])}" if not str(course.get("start", "0 h")).startswith("0") else ""
+        parts.append(part + (f" until {name_span(course['until'])}" if course.get("until") else ""))
     return "; then ".join(parts) or "no drug"
 
 

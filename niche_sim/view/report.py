@@ -9,8 +9,12 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from niche_sim.store import Result, load
-from niche_sim.view.common import list_regimens, name_time
+from niche_sim.view.common import list_regimens, name_span, name_time
 
+TITLES = {
+    "lattice": "The patch", "series": "Course in time", "fate": "Fate of the tumour cells",
+    "fields": "Suitability and growth factors",
+}  # fmt: skip
 CAPTIONS = {
     "lattice": "The patch at chosen times, a row an arm. Arms start from one state and share every random draw, so what "
     "differs is what the drug did. One patch and one seed show a mechanism, not the size of an effect.",
@@ -88,7 +92,7 @@ def _describe(result: Result) -> dict[str, Any]:
     return {
         "arms": list_regimens(result),
         "off": sorted(name for name, on in mapping.get("switches", {}).items() if on is False),
-        "length": mapping["time"]["length"], "seed": mapping["seed"], "scene": mapping["scene"],
+        "length": name_span(mapping["time"]["length"]), "seed": mapping["seed"], "scene": mapping["scene"],
     }  # fmt: skip
 
 
@@ -97,7 +101,7 @@ def _read_figures(folder: Path) -> list[dict[str, str]]:
     for name, caption in CAPTIONS.items():
         path = folder / "figures" / f"{name}.png"
         if path.exists():
-            figures.append({"name": name, "caption": caption, "data": base64.b64encode(path.read_bytes()).decode()})
+            figures.append({"title": TITLES[name], "caption": caption, "data": base64.b64encode(path.read_bytes()).decode()})
     return figures
 
 
