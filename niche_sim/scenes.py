@@ -115,7 +115,7 @@ def generate_bone(spec: dict[str, Any], shape: tuple[int, int, int], seed: int) 
     best, best_miss = None, np.inf
     for _ in range(6):
         rng = np.random.Generator(np.random.Philox(seed))
-        depth = np.abs(make_field(field_shape, edge, min(wavelength, max(shape) * edge), rng))
+        depth = np.abs(make_field(field_shape, edge, min(wavelength, 2.0 * max(shape) * edge), rng))
         depth = depth[tuple(slice(0, n) for n in shape)]
         bone = _clean(depth, share, least)
         empty = Scene(bone, np.zeros_like(bone), edge, periodic, "")
@@ -132,51 +132,114 @@ def generate_bone(spec: dict[str, Any], shape: tuple[int, int, int], seed: int) 
     return best
 
 
-def place_sinusoids(bone: np.ndarray, voxel_um: float, spacing_um: float, diameter_um: float, seed: int) -> np.ndarray:
-    """Return sinusoids in marrow: discs in 2-D, short tubes in 3-D, about `spacing_um` apart and clear of bone."""
+class VesselShape(NamedTuple):
+    """How sinusoids are laid: spacing and diameter (um), voxel edge (um), whether faces touch."""
+
+    spacing_um: float
+    diameter_um: float
+    voxel_um: float
+    periodic: bool
+
+    @property
+    def radius_um(self) -> float:
+        return max(0.5 * self.diameter_um, 0.5 * self.voxel_um)
+
+
+def place_sinusoids(bone: np.ndarray, vessel: VesselShape, seed: int) -> np.ndarray:
+    """Return sinusoids in marrow, clear of bone: cut vessels in 2-D, a network of tubes in 3-D.
+
+    Nodes lie about one spacing apart. In 2-D each is a short capsule, a vessel cut aslant; in 3-D each is joined to its
+    two nearest neighbours.
+    """
     rng = np.random.Generator(np.random.Philox(seed + 1))
-    clear = _distance(bone) * voxel_um
-    radius = max(0.5 * diameter_um, 0.5 * voxel_um)
-    candidates = np.argwhere(clear > radius + 1.5 * voxel_um)
+    clear = _distance(bone, vessel.periodic) * vessel.voxel_um
+    candidates = np.argwhere(clear > vessel.radius_um + 1.5 * vessel.voxel_um)
     rng.shuffle(candidates)
-    shape = np.array(bone.shape)
-    chosen: list[np.ndarray] = []
+    nodes = _spread(candidates, bone.shape, vessel)
+    mask = np.zeros(bone.shape, bool)
+    for number, node in enumerate(nodes):
+        if bone.shape[0] == 1:
+            angle = rng.uniform(0, np.pi)
+            half = 1.5 * vessel.radius_um / vessel.voxel_um * np.array([0.0, np.sin(angle), np.cos(angle)])
+            _stamp_tube(mask, node - half, 2 * half, vessel)
+            continue
+        steps = _shortest(np.delete(nodes, number, axis=0) - node, bone.shape, vessel.periodic)
+        for step in steps[np.argsort(np.linalg.norm(steps, axis=1), kind="stable")[:2]]:
+            _stamp_tube(mask, node, step, vessel)
+    return mask & (clear > 1.5 * vessel.voxel_um)
+
+
+def _shortest(steps: np.ndarray, shape: tuple[int, ...], periodic: bool) -> np.ndarray:
+    """Return displacements (voxels) by the shortest way, across faces that touch."""
+    return steps - np.round(steps / np.array(shape)) * np.array(shape) if periodic else steps
+
+
+def _spread(candidates: np.ndarray, shape: tuple[int, ...], vessel: VesselShape) -> np.ndarray:
+    """Return those candidates, taken in order, that keep their distance from all taken before."""
+    chosen = np.zeros((0, 3), int)
     for place in candidates:
-        if chosen:
-            gap = np.abs(np.array(chosen) - place)
-            gap = np.minimum(gap, shape - gap) * voxel_um
-            if (np.sqrt((gap**2).sum(axis=1)) < spacing_um * 0.85).any():
-                continue
-        chosen.append(place)
-    vessels = np.zeros(bone.shape, bool)
-    for place in chosen:
-        _stamp(vessels, place, radius, voxel_um, rng.uniform(0, np.pi, 2))
-    return vessels & (clear > 1.5 * voxel_um)
+        gaps = np.linalg.norm(_shortest(chosen - place, shape, vessel.periodic), axis=1) * vessel.voxel_um
+        if not (gaps < 0.85 * vessel.spacing_um).any():
+            chosen = np.vstack([chosen, place])
+    return chosen
 
 
-def _distance(bone: np.ndarray) -> np.ndarray:
-    """Return voxels from each marrow voxel to bone, across periodic faces."""
+def _distance(bone: np.ndarray, periodic: bool) -> np.ndarray:
+    """Return voxels from each marrow voxel to bone, across faces that touch."""
+    if not periodic:
+        return ndimage.distance_transform_edt(~bone)
     pad = tuple((0, 0) if n == 1 else (n // 3, n // 3) for n in bone.shape)
     inner = tuple(slice(p[0], p[0] + n) for p, n in zip(pad, bone.shape))
     return ndimage.distance_transform_edt(np.pad(~bone, pad, mode="wrap"))[inner]
 
 
-def _stamp(vessels: np.ndarray, place: np.ndarray, radius_um: float, voxel_um: float, angles: np.ndarray) -> None:
-    """Draw one capsule with its axis in the plane (2-D) or in any direction (3-D), in place."""
-    flat = vessels.shape[0] == 1
-    tilt = np.pi / 2 if flat else angles[1]
-    axis = np.array([np.cos(tilt), np.sin(tilt) * np.sin(angles[0]), np.sin(tilt) * np.cos(angles[0])])
-    half_um = 1.5 * radius_um if flat else 4.0 * radius_um
-    for along in np.arange(-half_um, half_um + 1e-9, 0.5 * voxel_um):
-        centre = place + axis * along / voxel_um
-        reach = int(np.ceil(radius_um / voxel_um))
-        steps = [np.arange(-reach, reach + 1)] * 3
-        if flat:
-            steps[0] = np.zeros(1, int)
-        for offset in np.stack(np.meshgrid(*steps, indexing="ij"), -1).reshape(-1, 3):
-            if np.linalg.norm(offset) * voxel_um <= radius_um + 0.25 * voxel_um:
-                voxel = np.round(centre).astype(int) + offset
-                vessels[tuple(voxel % np.array(vessels.shape))] = True
+def _stamp_tube(mask: np.ndarray, start: np.ndarray, step: np.ndarray, vessel: VesselShape) -> None:
+    """Draw a round-ended tube from `start` along `step` (voxels), in place."""
+    reach = int(np.ceil(vessel.radius_um / vessel.voxel_um))
+    sides = [np.zeros(1, int) if n == 1 else np.arange(-reach, reach + 1) for n in mask.shape]
+    offsets = np.stack(np.meshgrid(*sides, indexing="ij"), -1).reshape(-1, 3)
+    offsets = offsets[np.linalg.norm(offsets, axis=1) * vessel.voxel_um <= vessel.radius_um + 0.25 * vessel.voxel_um]
+    along = np.linspace(0.0, 1.0, 2 * int(np.ceil(np.linalg.norm(step))) + 1)
+    centres = np.round(start + along[:, None] * step).astype(int)
+    voxels = (centres[:, None] + offsets[None]).reshape(-1, 3)
+    inside = ((voxels >= 0) & (voxels < mask.shape)).all(axis=1)
+    voxels = voxels % np.array(mask.shape) if vessel.periodic else voxels[inside]
+    mask[tuple(voxels.T)] = True
+
+
+MOST_DISAGREEMENT = 0.05  # of the voxel that is stated and the one that the image itself carries
+UM_PER_UNIT = {"micron": 1.0, "um": 1.0, "\u00b5m": 1.0, "\\u00B5m": 1.0, "mm": 1e3, "cm": 1e4, "nm": 1e-3, "inch": 25_400.0}
+
+
+def read_tiff_voxel(path: Path) -> float | None:
+    """Return the pixel edge (um) that a TIFF carries, in the way of ImageJ or in its resolution tags; None without one."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as tiff:
+        tags = tiff.pages[0].tags  # type: ignore[union-attr]
+        if "XResolution" not in tags:
+            return None
+        over, under = tags["XResolution"].value
+        unit = (tiff.imagej_metadata or {}).get("unit")
+        if unit is None and "ResolutionUnit" in tags:
+            unit = {2: "inch", 3: "cm"}.get(int(tags["ResolutionUnit"].value))
+        scale = UM_PER_UNIT.get(str(unit))
+    return None if scale is None or not over or not under else scale * under / over
+
+
+def check_voxel(path: Path, stated_um: float) -> None:
+    """Refuse an image whose own voxel differs from the one that is stated."""
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return
+    own = read_tiff_voxel(path)
+    # Scanners and painting programs write 72 or 96 dots an inch when they know nothing.
+    if own is None or any(abs(own - 25_400.0 / dots) < 1.0 for dots in (72, 96)):
+        return
+    if abs(own / stated_um - 1.0) > MOST_DISAGREEMENT:
+        raise InputError(
+            f"scene image {path}: image_voxel is {stated_um:g} um but the file says {own:.4g} um;"
+            " correct image_voxel, or the resolution in the file"
+        )
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -208,6 +271,7 @@ def load_mask(spec: dict[str, Any]) -> np.ndarray:
     if spec["boundary"] == "periodic":
         raise InputError(f"scene image {path}: its edges do not meet; set boundary: closed")
     image = read_image(path)
+    check_voxel(path, spec["image_voxel"])
     threshold = spec.get("threshold")
     limit = threshold if threshold is not None else 0.5 * (float(image.min()) + float(image.max()))
     bone = (image > limit).astype(np.float64)
@@ -243,5 +307,6 @@ def build_scene(spec: dict[str, Any], seed: int) -> Scene:
         size = [round(length / spec["voxel"]) for length in spec["size"]]
         bone = generate_bone(spec, tuple([1] * (3 - len(size)) + size), seed)
         text = "generated trabeculae"
-    vessels = place_sinusoids(bone, spec["voxel"], spec["sinusoid_spacing"], spec["sinusoid_diameter"], seed)
-    return Scene(bone, vessels, float(spec["voxel"]), spec["boundary"] == "periodic", text)
+    periodic = spec["boundary"] == "periodic"
+    vessel = VesselShape(spec["sinusoid_spacing"], spec["sinusoid_diameter"], float(spec["voxel"]), periodic)
+    return Scene(bone, place_sinusoids(bone, vessel, seed), float(spec["voxel"]), periodic, text)

@@ -164,7 +164,8 @@ def lattice_sheet(
     _title(figure, result, stack)
     tissues = ["bone", "new", "sinusoid"] + (["drug"] if top > 0 else [])
     handles = palette.list_legend(present, tissues)
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), max(2, round(2.4 * len(chosen)))), frameon=False)
+    across = min(len(handles), max(2, round(2.4 * len(chosen))))
+    figure.legend(handles=handles, loc="outside lower center", ncols=across, frameon=False)
     if top > 0:
         _add_drug_bar(figure, axes, top)
     return figure
