@@ -5,6 +5,7 @@ from typing import Any
 INTERPRETER_BYTES = 350 << 20  # Python with the engine, its compiled code and the tables, before any niche
 MAP_BYTES = 30  # a voxel and snapshot of all maps
 SNAPSHOT_RATIO = 0.4  # compressed share of rounded fields (measured on noisy fields)
+FIGURE_BYTES = 11 << 20  # figures and report of a two-arm experiment
 STATE_RATIO = 0.15  # the state is mostly empty rows and scratch space
 TICK_LIMIT = 0.5  # hazard times tick: events are late by half a tick, here a quarter of their mean wait
 
@@ -83,7 +84,7 @@ def estimate(experiment: Any, threads: int | None = None) -> dict[str, Any]:
     # The start, one a running arm, and the final copy of each finished arm.
     memory = INTERPRETER_BYTES + size["lattice_bytes"] + state * (1 + side_by_side + arms)
     memory += arms * (16 * fields + maps)
-    disk = int(arms * (SNAPSHOT_RATIO * (4 * fields + maps) + STATE_RATIO * state))
+    disk = int(arms * (SNAPSHOT_RATIO * (4 * fields + maps) + STATE_RATIO * state)) + FIGURE_BYTES
     name, hazard = find_fastest(experiment)
     ticks = round(length_h / tick_h)
     return {

@@ -5,9 +5,11 @@ import pytest
 import tifffile
 from scipy.ndimage import label
 
+from niche_sim.cli import main
 from niche_sim.config import load_experiment
 from niche_sim.errors import InputError
 from niche_sim.scenes import build_scene, count_faces, measure_scene
+from niche_sim.store import hash_result
 
 
 def spec(name, **changes):
@@ -110,3 +112,18 @@ def test_a_tiff_that_states_another_voxel_is_refused(tmp_path, how):
     assert build_scene(image(place, image_voxel=10.0), 0).bone.any()
     with pytest.raises(InputError, match="file says 10 um"):
         build_scene(image(place, image_voxel=12.0), 0)
+
+
+def test_a_result_carries_its_image_and_runs_again_elsewhere(tmp_path):
+    def run(*words):
+        with pytest.raises(SystemExit) as end:
+            main(["run", *words, "--no-figures", "--quiet"])
+        assert end.value.code == 0
+
+    short = ["--length", "1 d", "--set", "time.spin_up=0 d", "--set", "population.dormant_dtc=2"]
+    first, moved, again = tmp_path / "first", tmp_path / "elsewhere", tmp_path / "again"
+    run("e00_zoledronate_niche", "--set", "scene=example_mask", "--out", str(first), *short)
+    first.rename(moved)
+    run(str(moved / "resolved.yaml"), "--out", str(again))
+    assert (moved / "resolved.yaml").read_bytes() == (again / "resolved.yaml").read_bytes()
+    assert hash_result(moved) == hash_result(again)

@@ -19,6 +19,7 @@ import pytest
 from niche_sim import store
 from niche_sim.errors import InputError, ResourceError
 from niche_sim.store import arrays, folder, tables
+from niche_sim.store.folder import replace_file
 from niche_sim.store.manifest import seal
 
 
@@ -387,3 +388,17 @@ def test_an_arm_whose_name_is_a_path_is_refused(tmp_path):
 def test_a_moved_result_is_still_whole(written, tmp_path):
     shutil.move(written, tmp_path / "elsewhere")
     assert store.verify(tmp_path / "elsewhere") == []
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "figure.png"
+    replace_file(path, b"old")
+
+    def refuse(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(ResourceError, match="figure.png.*no room on the disk"):
+        replace_file(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

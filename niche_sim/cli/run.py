@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from niche_sim.errors import ResourceError
+
 if TYPE_CHECKING:
     from niche_sim.progress import ProgressReport
 
@@ -114,8 +116,12 @@ def _draw(target: Path, progress: "ProgressReport") -> None:
     from niche_sim.view.report import write_report
 
     progress.say("drawing the figures and the report")
-    draw_figures(target)
-    write_report(target)
+    try:
+        draw_figures(target)
+        write_report(target)
+    except ResourceError as error:
+        remedy = f"the results in {target} are complete; make room, then `niche-sim plot` and `niche-sim report` draw them"
+        raise ResourceError(f"{error}\n{remedy}") from error
 
 
 def _summarise(target: Path) -> list[str]:

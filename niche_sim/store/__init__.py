@@ -6,11 +6,11 @@ flipped bit, a cut or a lost file is named before anything is decoded. Figures a
 these files and can be drawn again; they are not part of the checksums.
 """
 
-from niche_sim.store.folder import Reservation, check_target, reserve
+from niche_sim.store.folder import Reservation, check_target, replace_file, reserve
 from niche_sim.store.reading import Problem, Result, hash_result, load, verify
 from niche_sim.store.writing import write_result
 
 __all__ = [
-    "Problem", "Reservation", "Result", "check_target", "hash_result", "load", "reserve", "verify",
+    "Problem", "Reservation", "Result", "check_target", "hash_result", "load", "replace_file", "reserve", "verify",
     "write_result",
 ]  # fmt: skip

@@ -206,6 +206,25 @@ def write_file(path: Path, content: bytes) -> None:
         raise explain(error, path, len(content)) from error
 
 
+def replace_file(path: Path, content: bytes) -> None:
+    """Write one file durably in the place of an older one, which stays whole if anything fails.
+
+    Raises
+    ------
+    ResourceError
+        The disk is full or refuses.
+    """
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        write_file(fresh, content)
+        os.replace(fresh, path)
+    except OSError as error:
+        raise explain(error, path, len(content)) from error
+    except NicheSimError:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
 def sync_folder(folder: Path) -> None:
     """Make the entries of one folder durable."""
     if os.name == "nt":

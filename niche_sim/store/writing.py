@@ -40,15 +40,33 @@ def _voxel_um(experiment: Any) -> float | None:
     return None if size is None else float(size)
 
 
-def encode_run(run: Any, experiment: Any) -> tuple[dict[str, bytes], str]:
-    """Return the files of a result, path -> bytes, and the result's hash."""
+def bundle_image(configuration: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return the configuration with the image of its scene beside it, and that image; unchanged without one.
+
+    A result then runs again wherever it is moved, and its configuration has one hash in every folder.
+    """
+    scene = configuration.get("scene")
+    if not isinstance(scene, dict) or scene.get("kind") != "image":
+        return configuration, {}
+    source = Path(scene["file"])
+    name = f"scene{source.suffix.lower()}"
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise InputError(f"{source}: the image of the scene can no longer be read: {error.strerror}") from error
+    return configuration | {"scene": scene | {"file": name}}, {name: content}
+
+
+def encode_run(run: Any, experiment: Any) -> tuple[dict[str, bytes], str, dict[str, Any]]:
+    """Return the files of a result, path -> bytes, the result's hash, and the resolved configuration."""
     for arm in run.arms:
         if not arm or arm.startswith((".", "__")) or set(arm) & set('/\\:*?"<>|\0'):
             raise InputError(f"arms.{arm}: cannot be the name of a folder; use letters, digits, _ and -")
     frames = {name: _table(run, name) for name in tables.TABLES}
     states = {name: arm.final_hash_arrays for name, arm in run.arms.items()}
     files = {f"{name}.parquet": tables.encode_table(frame) for name, frame in frames.items()}
-    files["resolved.yaml"] = dump_yaml(experiment.resolved())
+    configuration, image = bundle_image(experiment.resolved())
+    files |= image | {"resolved.yaml": dump_yaml(configuration)}
     voxel_um = _voxel_um(experiment)
     fields = {name: (arm.field_times_h, arm.fields) for name, arm in run.arms.items()}
     maps = {name: (arm.map_times_h, arm.maps) for name, arm in run.arms.items()}
@@ -60,7 +78,7 @@ def encode_run(run: Any, experiment: Any) -> tuple[dict[str, bytes], str]:
     files |= {f"{group}/{key}": content for group, parts in groups.items() for key, content in parts.items()}
     # The hash is of what a reader will see, so the tables take the way through the file.
     seen = {name: tables.decode_table(files[f"{name}.parquet"]) for name in tables.TABLES}
-    return files, digest_result(seen, states)
+    return files, digest_result(seen, states), configuration
 
 
 def _stamp(moment: datetime | None) -> str:
@@ -68,7 +86,7 @@ def _stamp(moment: datetime | None) -> str:
 
 
 def build_manifest(
-    run: Any, experiment: Any, files: dict[str, bytes], result_hash: str, *, threads: int,
+    run: Any, experiment: Any, files: dict[str, bytes], result_hash: str, configuration: dict[str, Any], *, threads: int,
     started: datetime | None, ended: datetime | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the manifest of a run whose files are `files`."""
@@ -79,7 +97,7 @@ def build_manifest(
         "title": str(getattr(experiment, "title", "") or ""),
         "seed": int(experiment.seed),
         "arms": list(run.arms),
-        "configuration": experiment.resolved(),
+        "configuration": configuration,
         "configuration_sha256": manifest.sha256(files["resolved.yaml"]),
         "result_hash": result_hash,
         "sources": collect_sources(experiment),
@@ -127,9 +145,9 @@ def write_result(
     """
     ended = ended or datetime.now(UTC)
     with place or reserve(directory) as place:
-        files, result_hash = encode_run(run, experiment)
+        files, result_hash, configuration = encode_run(run, experiment)
         content = build_manifest(
-            run, experiment, files, result_hash, threads=threads, started=started, ended=ended
+            run, experiment, files, result_hash, configuration, threads=threads, started=started, ended=ended
         )
         _fill(place.partial, files.items())
         write_file(place.partial / manifest.NAME, manifest.seal(content))

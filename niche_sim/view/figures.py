@@ -3,12 +3,14 @@
 Every sheet takes a result and returns a figure, or None where the result did not record what it shows.
 """
 
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from niche_sim.store import load
+from niche_sim.store import load, replace_file
 from niche_sim.view.common import STYLE
 from niche_sim.view.fate import fate_figure
 from niche_sim.view.fields import field_sheet
@@ -31,18 +33,25 @@ def draw_figures(result_dir: Path) -> list[Path]:
     -------
     list of Path
         The files written.
+
+    Raises
+    ------
+    ResourceError
+        The disk is full; figures drawn before stay as they were.
     """
     result = load(result_dir)
     folder = Path(result_dir) / "figures"
-    folder.mkdir(exist_ok=True)
-    written = []
+    written: list[Path] = []
+    kinds: tuple[tuple[str, dict[str, Any]], ...] = (("png", {"dpi": 150}), ("svg", {"metadata": {"Date": None}}))
     with matplotlib.rc_context(STYLE):
         for name, draw in SHEETS.items():
             figure = draw(result)
             if figure is None:
                 continue
             FigureCanvasAgg(figure)
-            figure.savefig(folder / f"{name}.png", dpi=150)
-            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-            written += [folder / f"{name}.png", folder / f"{name}.svg"]
+            for kind, options in kinds:
+                drawn = BytesIO()
+                figure.savefig(drawn, format=kind, **options)
+                replace_file(folder / f"{name}.{kind}", drawn.getvalue())
+                written.append(folder / f"{name}.{kind}")
     return written

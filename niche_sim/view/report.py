@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
-from niche_sim.store import Result, load
+from niche_sim.store import Result, load, replace_file
 from niche_sim.view.common import list_regimens, name_span, name_time
 
 TITLES = {
@@ -127,5 +127,5 @@ def write_report(result_dir: Path) -> Path:
         finite=np.isfinite,
     )  # fmt: skip
     path = folder / "report.html"
-    path.write_text(page, encoding="utf-8")
+    replace_file(path, page.encode())
     return path
