@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from niche_sim.host import DrugEffects
+from niche_sim.drugs import DrugEffects
 from niche_sim.kernel import inner, kernel
 from niche_sim.kinds import FAULT_NONE
 from niche_sim.processes import (

@@ -11,8 +11,9 @@ import pandas as pd
 
 from niche_sim import observers
 from niche_sim.draws import run_key
+from niche_sim.drugs import build_effects
 from niche_sim.errors import InputError, NumericalError, ResourceError
-from niche_sim.host import Forcing, build_effects, build_forcing, list_doses
+from niche_sim.host import Forcing, build_forcing
 from niche_sim.initial import build_state, seed_tumour
 from niche_sim.kernel import is_compiled
 from niche_sim.kinds import (
@@ -25,6 +26,7 @@ from niche_sim.kinds import (
 )
 from niche_sim.lattice import World, build_world
 from niche_sim.processes import diffusion
+from niche_sim.regimens import list_doses
 from niche_sim.scenes import build_scene
 from niche_sim.schedule import PROCESSES, Host, Rates, Switches, Tick, advance
 from niche_sim.state import State, copy_state, flatten

@@ -7,22 +7,11 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from niche_sim.drugs import CLASSES, DRUG_LAYOUT, DRUG_TEXT, Drug, Leaf, Peripheral, build_effects, drug_from_mapping
 from niche_sim.errors import InputError
-from niche_sim.host import (
-    CLASSES,
-    DRUG_LAYOUT,
-    DRUG_TEXT,
-    Course,
-    Drug,
-    Leaf,
-    Patient,
-    Peripheral,
-    build_effects,
-    build_forcing,
-    drug_from_mapping,
-    list_doses,
-    pharmacokinetics,
-)
+from niche_sim.host import Patient, build_forcing
+from niche_sim.pharmacokinetics import pharmacokinetics
+from niche_sim.regimens import Course, list_doses
 from niche_sim.resources import configs_dir
 
 NAMES = ("zoledronate", "pamidronate", "clodronate", "ibandronate", "denosumab", "anthracycline_taxane")

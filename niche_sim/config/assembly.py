@@ -35,8 +35,8 @@ from niche_sim.config.schema import (
     list_keys,
 )
 from niche_sim.errors import InputError
-from niche_sim.host import Course
 from niche_sim.parameters import ParameterSet
+from niche_sim.regimens import Course
 from niche_sim.units import convert, quote
 
 

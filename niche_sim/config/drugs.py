@@ -6,8 +6,8 @@ from typing import Any
 from niche_sim.config.numbers import read_number
 from niche_sim.config.problems import Path, suggest
 from niche_sim.config.report import Report
+from niche_sim.drugs import DRUG_LAYOUT, DRUG_TEXT, Drug, Leaf, drug_from_mapping
 from niche_sim.errors import InputError
-from niche_sim.host import DRUG_LAYOUT, DRUG_TEXT, Drug, Leaf, drug_from_mapping
 from niche_sim.units import quote
 
 _MOST_TISSUES = 6
@@ -23,8 +23,8 @@ class DrugFile:
     mapping : dict
         The whole file, numbers with unit, range, status, source and note.
     numbers : dict
-        The same nesting with plain floats in the units of `niche_sim.host.DRUG_LAYOUT`.
-    drug : niche_sim.host.Drug
+        The same nesting with plain floats in the units of `niche_sim.drugs.DRUG_LAYOUT`.
+    drug : niche_sim.drugs.Drug
     """
 
     name: str

@@ -10,8 +10,10 @@ from pydantic import BaseModel
 from niche_sim.config.drugs import DrugFile
 from niche_sim.config.patients import PatientFile
 from niche_sim.config.schema import PopulationModel, RecordModel, SceneSpec
-from niche_sim.host import Course, Drug, Patient
+from niche_sim.drugs import Drug
+from niche_sim.host import Patient
 from niche_sim.parameters import ParameterSet
+from niche_sim.regimens import Course
 from niche_sim.units import write
 
 _SUFFIXES = {"um": "um", "h": "h", "mg": "mg"}
@@ -24,7 +26,7 @@ class Arm:
 
     Attributes
     ----------
-    regimen : list of niche_sim.host.Course
+    regimen : list of niche_sim.regimens.Course
     override : dict of dotted name to value as written
         What differs from the experiment's parameters.
     switches : dict of str to bool
@@ -88,11 +90,11 @@ class Experiment:
         return self.switches | self.arms[name].switches
 
     def host_drugs(self) -> dict[str, Drug]:
-        """Return the drugs as `niche_sim.host` takes them."""
+        """Return the drugs as the host takes them."""
         return {name: file.drug for name, file in self.drugs.items()}
 
     def host_patient(self) -> Patient:
-        """Return the patient as `niche_sim.host` takes it."""
+        """Return the patient as the host takes it."""
         return self.patient.host
 
     @property

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 
 from niche_sim.config.quantity import choice, flag, quantity, refuse, text, whole
-from niche_sim.host import ROUTES
+from niche_sim.drugs import ROUTES
 from niche_sim.units import write
 
 PROCESSES = (

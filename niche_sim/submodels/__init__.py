@@ -1,0 +1,1 @@
+"""Parts of the model that run alone, each from its own YAML file and against closed forms."""
