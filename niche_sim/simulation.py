@@ -4,15 +4,14 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from niche_sim import observers
 from niche_sim.draws import run_key
 from niche_sim.drugs import build_effects
-from niche_sim.errors import InputError, NumericalError, ResourceError
+from niche_sim.errors import InputError, Interrupted, NumericalError, ResourceError
 from niche_sim.host import Forcing, build_forcing
 from niche_sim.initial import build_state, seed_tumour
 from niche_sim.kernel import is_compiled
@@ -26,12 +25,15 @@ from niche_sim.kinds import (
 )
 from niche_sim.lattice import World, build_world
 from niche_sim.processes import diffusion
+from niche_sim.recorder import ArmResult, Recorder, Segment
 from niche_sim.regimens import list_doses
 from niche_sim.scenes import build_scene
 from niche_sim.schedule import PROCESSES, Host, Rates, Switches, Tick, advance
-from niche_sim.state import State, copy_state, flatten
+from niche_sim.state import State, copy_state, flatten, rebuild
 
 MOST_TICKS_A_CALL = 64  # keeps the event log short and an interruption prompt
+PROMPT_VOXELS = 1_000_000  # voxel-ticks of one kernel call on a large lattice, about a second
+SPIN_UP = "spin-up"
 
 Progress = Callable[..., None]
 
@@ -41,17 +43,26 @@ def _be_silent(event: str, **info: Any) -> None:
 
 
 @dataclass
-class ArmResult:
-    """What one arm left: tables, fields and maps at their times, and the whole final state."""
+class Saved:
+    """One arm at a checkpoint: the whole state, where the series stands, and the record so far."""
 
-    series: pd.DataFrame
-    events: pd.DataFrame
-    cells: pd.DataFrame
-    fields: dict[str, np.ndarray]
-    field_times_h: np.ndarray
-    maps: dict[str, np.ndarray]
-    map_times_h: np.ndarray
-    final_hash_arrays: dict[str, np.ndarray]
+    step: int
+    arrays: dict[str, np.ndarray]
+    before: tuple[np.ndarray, int] | None  # tally and step of the last row of the series
+    segments: list[Segment]
+
+
+class Keeper(Protocol):
+    """Keeps checkpoints of the arms of one run (and of its spin-up)."""
+
+    def list_steps(self, last: int) -> set[int]:
+        """Return the steps up to `last` at which a checkpoint is due."""
+
+    def load(self, arm: str) -> Saved | None:
+        """Return the last sound checkpoint of an arm, or None."""
+
+    def save(self, arm: str, saved: Saved) -> None:
+        """Keep a checkpoint."""
 
 
 @dataclass
@@ -130,88 +141,6 @@ def check_finite(state: State, hours: float, arm: str, step: int) -> None:
         )
 
 
-class _Recorder:
-    """Collects the streams of one arm; switching one on or off never touches the state."""
-
-    def __init__(self, world: World, record: Any, hours: float, steps: int):
-        self.world, self.hours = world, hours
-        self.series: list[dict] = []
-        self.events: list[pd.DataFrame] = []
-        self.cells: list[pd.DataFrame] = []
-        self.fields: list[np.ndarray] = []
-        self.maps: list[dict[str, np.ndarray]] = []
-        self.want_events = bool(record.events)
-        self.at = {
-            "series": _steps_every(record.series_h, hours, steps), "cells": _steps_every(record.cells_h, hours, steps),
-            "fields": _steps_every(record.fields_h, hours, steps),
-            "maps": {round(t / hours) for t in record.pictures_h if round(t / hours) <= steps},
-        }  # fmt: skip
-        self.before: tuple[np.ndarray, int] | None = None
-
-    def stops(self, first: int, last: int) -> list[int]:
-        """Return the sorted steps at which the kernel must pause between `first` and `last`."""
-        wanted = set().union(*self.at.values()) | {last} | set(range(first, last, MOST_TICKS_A_CALL))
-        return sorted(step for step in wanted if first < step <= last)
-
-    def drain(self, state: State) -> None:
-        """Take the events of the last interval out of the log."""
-        rows = int(state.log_count[0])
-        if self.want_events and rows:
-            self.events.append(observers.list_events(state.log[:rows].copy(), self.world, self.hours))
-        state.log_count[0] = 0
-        state.log[:rows] = 0
-
-    def record(self, state: State, step: int, plasma: float) -> None:
-        """Record every stream that is due at `step`."""
-        time_h = step * self.hours
-        if step in self.at["series"]:
-            tally, since = self.before or (state.tally.copy(), step)
-            row = observers.observe(state, self.world, tally, (step - since) * self.hours, plasma)
-            self.series.append({"step": step, "time_h": time_h} | row)
-            self.before = (state.tally.copy(), step)
-        if step in self.at["cells"] or step in self.at["maps"]:
-            self.cells.append(observers.list_cells(state, self.world, step, self.hours))
-        if step in self.at["fields"]:
-            self.fields.append(state.fields.concentration.copy())
-        if step in self.at["maps"]:
-            self.maps.append(observers.draw_maps(state, self.world))
-
-    def result(self, arm: str, doses: pd.DataFrame, state: State) -> ArmResult:
-        """Return the collected tables of `arm`."""
-        shape = (-1, self.world.nz, self.world.ny, self.world.nx)
-        events = _stack([*self.events, doses] if self.want_events else [])
-        if len(events):
-            events = events.sort_values("step", kind="stable").reset_index(drop=True)
-        stacked = np.array(self.fields)
-        fields = {name: stacked[:, f].reshape(shape) for f, name in enumerate(FIELD_NAMES)} if self.fields else {}
-        maps = {name: np.stack([m[name] for m in self.maps]) for name in self.maps[0]} if self.maps else {}
-        return ArmResult(
-            series=_with_arm(arm, pd.DataFrame(self.series)), events=_with_arm(arm, events),
-            cells=_with_arm(arm, _stack(self.cells)), fields=fields,
-            field_times_h=np.array(sorted(self.at["fields"])) * self.hours, maps=maps,
-            map_times_h=np.array(sorted(self.at["maps"])) * self.hours,
-            final_hash_arrays={name: array.copy() for name, array in flatten(state).items()},
-        )  # fmt: skip
-
-
-def _steps_every(interval_h: float | None, hours: float, steps: int) -> set[int]:
-    if not interval_h:
-        return set()
-    return set(range(0, steps + 1, max(1, round(interval_h / hours)))) | {steps}
-
-
-def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    frames = [frame for frame in frames if len(frame)]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-
-
-def _with_arm(arm: str, frame: pd.DataFrame) -> pd.DataFrame:
-    if len(frame.columns) == 0:
-        return frame
-    frame.insert(0, "arm", arm)
-    return frame
-
-
 def _list_dose_events(regimen: Iterable[Any], drugs: dict[str, Any], length_h: float, tick_h: float) -> pd.DataFrame:
     rows = [
         {
@@ -260,22 +189,41 @@ def _plan(experiment: Any) -> _Plan:
     )  # fmt: skip
 
 
-def spin_up(plan: _Plan, progress: Progress = _be_silent) -> State:
+def _list_stops(first: int, last: int, stride: int, *others: set[int]) -> list[int]:
+    """Return the sorted steps at which the kernel pauses between `first` and `last`; pauses never change the run."""
+    wanted = set().union(*others) | {last} | set(range(0, last, stride))
+    return sorted(step for step in wanted if first < step <= last)
+
+
+def _stride(world: World) -> int:
+    """Return the ticks of one kernel call: short enough that an interruption finds its way in within a second."""
+    return max(1, min(MOST_TICKS_A_CALL, PROMPT_VOXELS // world.n))
+
+
+def spin_up(plan: _Plan, progress: Progress = _be_silent, keeper: Keeper | None = None) -> State:
     """Return the niche at time 0: remodelled without tumour and drug for the spin-up time, then seeded with tumour."""
     rows = max(plan.spin_steps, 1)
     first = -plan.spin_steps
     forcing = build_forcing([], plan.drugs, plan.patient, rows, plan.hours, first * plan.hours)
     rates = build_rates(plan.experiment.parameters, plan.drugs, plan.experiment.switches)
-    tick = Tick(first - 1, plan.hours, plan.key)
-    state = build_state(plan.world, plan.scene, rates, host_at(forcing, 0), tick, max(len(plan.drugs), 1))
-    progress("start", arm="spin-up", total_h=plan.spin_steps * plan.hours)
-    clock = (plan.hours, plan.key, first, "spin-up")
-    for start in range(0, plan.spin_steps, MOST_TICKS_A_CALL):
-        stop = min(start + MOST_TICKS_A_CALL, plan.spin_steps)
-        _advance_to(state, rates, plan.world, forcing, clock, start, stop)
+    saved = keeper.load(SPIN_UP) if keeper else None
+    if saved is None:
+        tick = Tick(first - 1, plan.hours, plan.key)
+        state = build_state(plan.world, plan.scene, rates, host_at(forcing, 0), tick, max(len(plan.drugs), 1))
+    else:
+        state = rebuild(saved.arrays)
+    done = saved.step if saved else 0
+    progress("start", arm=SPIN_UP, total_h=plan.spin_steps * plan.hours)
+    clock = (plan.hours, plan.key, first, SPIN_UP)
+    due = keeper.list_steps(plan.spin_steps) if keeper else set()
+    for stop in _list_stops(done, plan.spin_steps, _stride(plan.world), due):
+        _advance_to(state, rates, plan.world, forcing, clock, done, stop)
         state.log_count[0] = 0
-        progress("advance", arm="spin-up", time_h=stop * plan.hours)
-    progress("done", arm="spin-up")
+        done = stop
+        if keeper and stop in due:
+            keeper.save(SPIN_UP, Saved(stop, flatten(state), None, []))
+        progress("advance", arm=SPIN_UP, time_h=stop * plan.hours)
+    progress("done", arm=SPIN_UP)
     state.log[:] = 0
     population = plan.experiment.population
     wanted = int(population.dormant_dtc) + int(population.cycling_dtc)
@@ -285,29 +233,60 @@ def spin_up(plan: _Plan, progress: Progress = _be_silent) -> State:
     return state
 
 
-def run_arm(plan: _Plan, name: str, start: State, progress: Progress = _be_silent) -> ArmResult:
-    """Run one arm from a copy of `start`."""
+def _list_rates(plan: _Plan, name: str) -> list[tuple[int, Rates]]:
+    """Return the rates of an arm, each with the step from which they hold: the arm's own, then its changes in time."""
     experiment, arm = plan.experiment, plan.experiment.arms[name]
-    state = copy_state(start)
+    parameters, switches = experiment.arm_parameters(name), experiment.switches | dict(arm.switches)
+    listed = [(0, build_rates(parameters, plan.drugs, switches))]
+    for change in sorted(getattr(arm, "changes", ()), key=lambda change: change.at_h):
+        parameters, switches = parameters.override(change.override), switches | dict(change.switches)
+        listed.append((round(change.at_h / plan.hours), build_rates(parameters, plan.drugs, switches)))
+    return listed
+
+
+def run_arm(
+    plan: _Plan, name: str, start: State, progress: Progress = _be_silent, keeper: Keeper | None = None
+) -> ArmResult:
+    """Run one arm from a copy of `start`, or from its last checkpoint."""
+    experiment, arm = plan.experiment, plan.experiment.arms[name]
     forcing = build_forcing(arm.regimen, plan.drugs, plan.patient, plan.steps, plan.hours)
-    rates = build_rates(experiment.arm_parameters(name), plan.drugs, experiment.switches | dict(arm.switches))
-    recorder = _Recorder(plan.world, experiment.record, plan.hours, plan.steps)
+    rates = _list_rates(plan, name)
+    recorder = Recorder(plan.world, experiment.record, plan.hours, plan.steps)
+    saved = keeper.load(name) if keeper else None
+    state = copy_state(start) if saved is None else rebuild(saved.arrays)
     progress("start", arm=name, total_h=plan.steps * plan.hours)
-    recorder.record(state, 0, 0.0)
-    done = 0
-    for stop in recorder.stops(0, plan.steps):
-        _advance_to(state, rates, plan.world, forcing, (plan.hours, plan.key, 0, name), done, stop)
-        check_finite(state, plan.hours, name, stop)
-        recorder.drain(state)
-        recorder.record(state, stop, float(forcing.plasma[stop - 1].sum()))
-        done = stop
-        progress("advance", arm=name, time_h=stop * plan.hours)
+    if saved is None:
+        recorder.record(state, 0, 0.0)
+    else:
+        recorder.segments, recorder.before = saved.segments, saved.before
+    done = saved.step if saved else 0
+    due = keeper.list_steps(plan.steps) if keeper else set()
+    changes = {step for step, _ in rates}
+    try:
+        for stop in _list_stops(done, plan.steps, _stride(plan.world), recorder.list_stops(done, plan.steps), due, changes):
+            now = [held for step, held in rates if step <= done][-1]
+            _advance_to(state, now, plan.world, forcing, (plan.hours, plan.key, 0, name), done, stop)
+            check_finite(state, plan.hours, name, stop)
+            recorder.drain(state)
+            recorder.record(state, stop, float(forcing.plasma[stop - 1].sum()))
+            done = stop
+            if keeper and (stop in due or stop == plan.steps):
+                recorder.cut()
+                keeper.save(name, Saved(done, flatten(state), recorder.before, recorder.segments))
+            progress("advance", arm=name, time_h=stop * plan.hours)
+    except Interrupted:
+        if keeper and done:
+            recorder.cut()
+            keeper.save(name, Saved(done, flatten(state), recorder.before, recorder.segments))
+        raise
     progress("done", arm=name)
     doses = _list_dose_events(arm.regimen, plan.drugs, experiment.length_h, plan.hours)
     return recorder.result(name, doses, state)
 
 
-def run_experiment(experiment: Any, *, threads: int = 1, progress: Progress | None = None) -> Run:
+def run_experiment(
+    experiment: Any, *, threads: int = 1, progress: Progress | None = None, keeper: Keeper | None = None
+) -> Run:
     """Run every arm of an experiment.
 
     Parameters
@@ -318,6 +297,8 @@ def run_experiment(experiment: Any, *, threads: int = 1, progress: Progress | No
         Arms run side by side; the results do not depend on it.
     progress : callable, optional
         Called as progress(event, **info) with the events compiling, start, advance and done.
+    keeper : Keeper, optional
+        Keeps checkpoints, and gives back the last one of each arm.
 
     Returns
     -------
@@ -331,16 +312,18 @@ def run_experiment(experiment: Any, *, threads: int = 1, progress: Progress | No
         A field did not converge or is not finite.
     ResourceError
         A table of cells, BMUs or events is full.
+    Interrupted
+        `progress` asked for the end; the keeper, if any, holds every arm.
     """
     report = progress or _be_silent
     began = time.perf_counter()
     plan = _plan(experiment)
     if not is_compiled():
         report("compiling")
-    start = spin_up(plan, report)
+    start = spin_up(plan, report, keeper)
     ready = time.perf_counter()
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-        futures = {name: pool.submit(run_arm, plan, name, start, report) for name in experiment.arms}
+        futures = {name: pool.submit(run_arm, plan, name, start, report, keeper) for name in experiment.arms}
         arms = {name: future.result() for name, future in futures.items()}
     done = time.perf_counter()
     return Run(experiment, arms, {"spin_up_s": ready - began, "arms_s": done - ready, "total_s": done - began})

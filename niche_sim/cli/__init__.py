@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from niche_sim import __version__
+from niche_sim.cli.again import branch, rerun, resume, rng
 from niche_sim.cli.inspect import check, listing, plan, schema, sources
 from niche_sim.cli.results import hash_command, plot, report, verify
 from niche_sim.cli.run import ENGINE_THREAD, run
@@ -49,7 +50,7 @@ def cli() -> None:
     """
 
 
-for _command in (run, check, plan, sources, schema, listing, hash_command, verify, plot, report):
+for _command in (run, resume, branch, rerun, check, plan, sources, schema, listing, hash_command, verify, plot, report, rng):
     cli.add_command(_command)
 
 
@@ -72,7 +73,7 @@ def _invoke(arguments: Sequence[str] | None) -> int:
         error.show()
         return InputError.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("niche-sim: stopped; nothing unfinished was kept", err=True)
+        click.echo("niche-sim: stopped", err=True)
         return 5
     except NicheSimError as error:
         _say(error)

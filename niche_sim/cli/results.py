@@ -25,12 +25,19 @@ def hash_command(directory: Path) -> None:
 @click.command(short_help="Check every file of a result.")
 @_FOLDER
 def verify(directory: Path) -> None:
-    """Compare every file of the result in DIR with the checksum written beside it.
+    """Compare every file of the result in DIR, or of its checkpoints, with the checksum written beside it.
 
     Exit code 2, and one line a file, if anything was changed, lost or added.
     """
     from niche_sim.store import verify as find_problems
+    from niche_sim.store.checkpoints import find_damage, place_of
 
+    if not directory.exists() and place_of(directory).exists():
+        damage = find_damage(directory)
+        if damage:
+            raise InputError("\n".join([*damage, _count(len(damage))]))
+        click.echo(f"{directory}: unfinished, its checkpoints are sound; `niche-sim resume {directory}` goes on")
+        return
     problems = find_problems(directory)
     if problems:
         lines = [f"{directory / problem.path}: {problem.message}" for problem in problems]

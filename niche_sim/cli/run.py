@@ -1,5 +1,6 @@
 """`niche-sim run`: simulate, write the result, draw it, say what happened."""
 
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -11,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from niche_sim.errors import ResourceError
+from niche_sim.errors import InputError, Interrupted, ResourceError
 
 if TYPE_CHECKING:
     from niche_sim.progress import ProgressReport
 
 ENGINE_THREAD = "niche_sim engine"
-GRACE_S = 3.0
+GRACE_S = 4.5
 _MOST_THREADS = 1024
 _STACK_BYTES = 64 << 20  # the compiler recurses deeply; some systems give threads half a megabyte
 
@@ -66,16 +67,19 @@ def run_aside(work: Callable[[], Any], stop: Callable[[], None]) -> Any:
 )  # fmt: skip
 @click.option("--length", help='Replace the simulated time, e.g. "90 d" or "2 yr".')
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Replace one value; repeatable.")
+@click.option("--checkpoint-every", metavar="TIME", help='Keep a checkpoint after each such time, e.g. "30 d".')
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--no-figures", is_flag=True, help="Skip figures and report; `plot` and `report` make them.")
 def run(
     experiment: str, out: Path | None, seed: int | None, threads: int | None, length: str | None,
-    settings: tuple[str, ...], quiet: bool, no_figures: bool,
+    settings: tuple[str, ...], checkpoint_every: str | None, quiet: bool, no_figures: bool,
 ) -> None:  # fmt: skip
     """Run EXPERIMENT, all its arms, and write a results folder.
 
     The folder appears only when the run is complete; a folder that exists and is not empty is refused before
-    anything is computed. The same seed gives the same results on any number of threads.
+    anything is computed. The same seed gives the same results on any number of threads. A run that is stopped
+    (Ctrl-C, SIGTERM) keeps what it has in OUT.unfinished, and one with --checkpoint-every survives being killed:
+    `niche-sim resume OUT` goes on, to the same results.
 
     \b
     Examples:
@@ -88,30 +92,68 @@ def run(
 
     loaded = load_experiment(experiment, sets=settings, seed=seed, length=length)
     target = out if out is not None else Path("results") / loaded.name
+    every = read_interval(checkpoint_every, loaded)
     with ProgressReport(quiet=quiet) as progress:
-        _simulate(loaded, target, threads or default_threads(), progress)
+        simulate(loaded, target, threads or default_threads(), progress, every=every)
         if not no_figures:
-            _draw(target, progress)
+            draw(target, progress)
     if not quiet:
-        click.echo("\n".join(_summarise(target)))
+        click.echo("\n".join(summarise(target)))
 
 
-def _simulate(experiment: Any, target: Path, threads: int, progress: "ProgressReport") -> None:
+def read_interval(text: str | None, experiment: Any) -> int | None:
+    """Return the ticks between checkpoints, at least one."""
+    from niche_sim.units import convert
+
+    if text is None:
+        return None
+    try:
+        hours = convert(text, "h")
+    except InputError as error:
+        raise InputError(f"--checkpoint-every: {error}") from None
+    if not 0 < hours < math.inf:
+        raise InputError(f"--checkpoint-every: expected a time above 0 such as '30 d', not '{text}'")
+    return max(1, round(hours / experiment.tick_h))
+
+
+def simulate(
+    experiment: Any, target: Path, threads: int, progress: "ProgressReport", *, every: int | None, resuming: bool = False
+) -> None:
+    """Run an experiment into a results folder, from its checkpoints if it is being resumed.
+
+    Raises
+    ------
+    Interrupted
+        Stopped from outside; what was done is kept beside the folder.
+    """
     from niche_sim.store import reserve, write_result
+    from niche_sim.store.writing import encode_configuration
 
     started = datetime.now(UTC)
     with reserve(target) as place:
         # Imported only now: a folder that cannot be used must be refused at once.
         from niche_sim.simulation import run_experiment
+        from niche_sim.store.checkpoints import Checkpoints
 
-        work = partial(run_experiment, experiment, threads=threads, progress=progress)
-        finished = run_aside(work, progress.stop)
+        keeper = Checkpoints(place.target, encode_configuration(experiment), every, progress.say)
+        if keeper.folder.exists() and not resuming:
+            raise InputError(f"{keeper.folder}: holds a stopped run; `niche-sim resume {target}` goes on, or remove it")
+        if every:
+            keeper.begin()
+        work = partial(run_experiment, experiment, threads=threads, progress=progress, keeper=keeper)
+        try:
+            finished = run_aside(work, progress.stop)
+        except (KeyboardInterrupt, Interrupted):
+            kept = f"`niche-sim resume {target}` goes on" if keeper.exists else "nothing unfinished was kept"
+            raise Interrupted(f"stopped; {kept}") from None
         progress.say("writing the results")
         ended = datetime.now(UTC)
         write_result(target, finished, experiment, threads=threads, started=started, ended=ended, place=place)
+        keeper.remove()
 
 
-def _draw(target: Path, progress: "ProgressReport") -> None:
+def draw(target: Path, progress: "ProgressReport") -> None:
+    """Draw the figures and the report of a finished run."""
     from niche_sim.view.figures import draw_figures
     from niche_sim.view.report import write_report
 
@@ -124,7 +166,8 @@ def _draw(target: Path, progress: "ProgressReport") -> None:
         raise ResourceError(f"{error}\n{remedy}") from error
 
 
-def _summarise(target: Path) -> list[str]:
+def summarise(target: Path) -> list[str]:
+    """Return what happened in a finished run, in lines."""
     from niche_sim.store import load
     from niche_sim.view.report import summary_lines
 

@@ -13,7 +13,7 @@ from niche_sim.config.checks import (
     find_image,
 )
 from niche_sim.config.drugs import DrugFile, read_drug
-from niche_sim.config.experiment import Arm, Experiment
+from niche_sim.config.experiment import Arm, Change, Experiment
 from niche_sim.config.library import list_names
 from niche_sim.config.numbers import check_override, read_parameters
 from niche_sim.config.patients import read_patient
@@ -25,6 +25,7 @@ from niche_sim.config.schema import (
     ARM_NAME,
     SCENES,
     SWITCHES,
+    ChangeModel,
     CourseModel,
     ExperimentModel,
     ImageScene,
@@ -108,7 +109,8 @@ def _shorten_record(record: Any, length_h: float) -> Any:
 
 
 def _shorten_arm(arm: Arm, length_h: float) -> Arm:
-    return Arm([course for course in arm.regimen if course.start_h < length_h], arm.override, arm.switches)
+    courses = [course for course in arm.regimen if course.start_h < length_h]
+    return Arm(courses, arm.override, arm.switches, [change for change in arm.changes if change.at_h < length_h])
 
 
 def _read_parameters(report: Report, reference: ParameterSet) -> ParameterSet | None:
@@ -172,8 +174,24 @@ def _read_arms(
         every += courses
         override = check_override(report, (*path, "override"), parameters)
         switches = arm.get("switches") or {}
-        found[name] = Arm([Course(**course.model_dump()) for _, course in courses], override, switches)
+        changes = _read_changes(report, (*path, "changes"), parameters, length_h)
+        found[name] = Arm([Course(**course.model_dump()) for _, course in courses], override, switches, changes)
     return found, _read_drugs(report, every)
+
+
+def _read_changes(report: Report, path: Path, parameters: ParameterSet, length_h: float | None) -> list[Change]:
+    """Return what becomes different in an arm, in order of time; mistakes of the shape are the model's."""
+    data = report.document.get(path)
+    changes = []
+    for i, entry in enumerate(data) if isinstance(data, list) else ():
+        model = report.read_part(ChangeModel, (*path, i))
+        if model is None:
+            continue
+        if length_h is not None and model.at_h >= length_h:
+            report.add((*path, i, "at"), "range", f"{quote(entry['at'])} is not before the end of the run")
+        override = check_override(report, (*path, i, "override"), parameters)
+        changes.append(Change(model.at_h, override, _chosen(model.switches)))
+    return sorted(changes, key=lambda change: change.at_h)
 
 
 def read_courses(report: Report, path: Path, length_h: float | None) -> list[tuple[Path, CourseModel]]:

@@ -21,6 +21,15 @@ _CAN_BE_OFF = ("series_h", "cells_h", "fields_h")
 
 
 @dataclass(frozen=True)
+class Change:
+    """What becomes different in an arm from `at_h` on: parameters as written, and switches."""
+
+    at_h: float
+    override: dict[str, str | float] = field(default_factory=dict)
+    switches: dict[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Arm:
     """One arm.
 
@@ -31,11 +40,14 @@ class Arm:
         What differs from the experiment's parameters.
     switches : dict of str to bool
         What differs from the experiment's switches.
+    changes : list of Change
+        What becomes different while the arm runs, in order of time.
     """
 
     regimen: list[Course] = field(default_factory=list)
     override: dict[str, str | float] = field(default_factory=dict)
     switches: dict[str, bool] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -134,7 +146,12 @@ def _copy(value: Any) -> Any:
 
 def _write_arm(arm: Arm) -> dict[str, Any]:
     courses = [_write_course(course) for course in arm.regimen]
-    return {"regimen": courses, "override": dict(arm.override), "switches": dict(arm.switches)}
+    written = {"regimen": courses, "override": dict(arm.override), "switches": dict(arm.switches)}
+    changes = [
+        {"at": write(change.at_h, "h"), "override": dict(change.override), "switches": dict(change.switches)}
+        for change in arm.changes
+    ]
+    return written | ({"changes": changes} if changes else {})
 
 
 def _write_course(course: Course) -> dict[str, Any]:

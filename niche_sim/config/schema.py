@@ -132,12 +132,21 @@ def _switches() -> Any:
 SwitchesModel: Any = _switches()
 
 
+class ChangeModel(Strict):
+    """What becomes different in an arm from a time on."""
+
+    at_h: Annotated[float, quantity("0 h", "100 yr", unit="h", above=True)] = Field(alias="at")
+    override: Any = None
+    switches: SwitchesModel | None = None
+
+
 class ArmModel(Strict):
     """One arm: a regimen and what differs from the experiment."""
 
     regimen: Any = None
     override: Any = None
     switches: SwitchesModel | None = None
+    changes: list[ChangeModel] | None = Field(default=None, max_length=100)
 
 
 class SinusoidModel(Strict):

@@ -218,6 +218,7 @@ def replace_file(path: Path, content: bytes) -> None:
     try:
         write_file(fresh, content)
         os.replace(fresh, path)
+        sync_folder(path.parent)
     except OSError as error:
         raise explain(error, path, len(content)) from error
     except NicheSimError:

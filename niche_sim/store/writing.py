@@ -57,6 +57,12 @@ def bundle_image(configuration: dict[str, Any]) -> tuple[dict[str, Any], dict[st
     return configuration | {"scene": scene | {"file": name}}, {name: content}
 
 
+def encode_configuration(experiment: Any) -> dict[str, bytes]:
+    """Return `resolved.yaml` and the image of the scene, if any: the files from which a run can be made again."""
+    configuration, image = bundle_image(experiment.resolved())
+    return image | {"resolved.yaml": dump_yaml(configuration)}
+
+
 def encode_run(run: Any, experiment: Any) -> tuple[dict[str, bytes], str, dict[str, Any]]:
     """Return the files of a result, path -> bytes, the result's hash, and the resolved configuration."""
     for arm in run.arms:

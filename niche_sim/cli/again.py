@@ -1,0 +1,145 @@
+"""Commands that go on from, or repeat, what was run before: resume, rerun, branch."""
+
+from pathlib import Path
+
+import click
+
+from niche_sim.cli.run import default_threads, draw, simulate, summarise
+from niche_sim.errors import InputError, NumericalError
+
+_FOLDER = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+_OUT = click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to create.")
+_THREADS = click.option("--threads", type=click.IntRange(1, 1024), help="Arms run side by side.")
+_QUIET = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+
+
+@click.command(short_help="Go on with a run that was stopped or killed.")
+@_FOLDER
+@_THREADS
+@_QUIET
+def resume(directory: Path, threads: int | None, quiet: bool) -> None:
+    """Go on with the run into DIR from its checkpoints in DIR.unfinished.
+
+    The results are those of a run that was never stopped, bit for bit, on any number of threads. A damaged
+    checkpoint is named and the one before it is used.
+    """
+    from niche_sim.config import load_experiment
+    from niche_sim.progress import ProgressReport
+    from niche_sim.store.checkpoints import SUFFIX, place_of, read_unfinished
+
+    target = directory.with_name(directory.name.removesuffix(SUFFIX))
+    if (target / "manifest.json").exists():
+        from niche_sim.store import load
+
+        load(target)
+        click.echo(f"{target}: is complete", err=True)
+        return
+    folder, about = read_unfinished(target)
+    experiment = load_experiment(str(folder / "resolved.yaml"))
+    with ProgressReport(quiet=quiet) as progress:
+        simulate(experiment, target, threads or default_threads(), progress, every=about["every"], resuming=True)
+        draw(target, progress)
+    assert not place_of(target).exists()
+    if not quiet:
+        click.echo("\n".join(summarise(target)))
+
+
+@click.command(short_help="Run a result again and compare the hashes.")
+@_FOLDER
+@_OUT
+@_THREADS
+@_QUIET
+def rerun(directory: Path, out: Path, threads: int | None, quiet: bool) -> None:
+    """Run the configuration of the result in DIR again, into OUT, and compare the hashes.
+
+    Exit code 2 if a file of DIR is not as it was written, 3 if the hashes differ.
+    """
+    from niche_sim.config import load_experiment
+    from niche_sim.progress import ProgressReport
+    from niche_sim.store import hash_result, load
+
+    before = hash_result(directory)  # refuses, by name, what was changed
+    experiment = load_experiment(str(directory / "resolved.yaml"))
+    with ProgressReport(quiet=quiet) as progress:
+        simulate(experiment, out, threads or default_threads(), progress, every=None)
+        draw(out, progress)
+    after = hash_result(out)
+    if after != before:
+        old, new = (load(folder).manifest["versions"] for folder in (directory, out))
+        changed = [f"{name} {old[name]} -> {new.get(name)}" for name in old if old[name] != new.get(name)]
+        raise NumericalError(f"{out}: hash {after}, but {directory} has {before}; versions: {', '.join(changed) or 'equal'}")
+    click.echo(f"equal: {after}")
+
+
+@click.command(short_help="Run a result again with something changed from a time on.")
+@_FOLDER
+@click.option("--at", "moment", required=True, metavar="TIME", help='When the change begins, e.g. "1 yr".')
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Parameter or switch from then on; repeatable.")
+@click.option("--regimen", help="Name or file of a regimen that replaces what was to be given; its time 0 is TIME.")
+@click.option("--length", help="Replace the simulated time.")
+@click.option("--arm", "arms", multiple=True, help="Change only this arm; repeatable.  [default: all]")
+@_OUT
+@_THREADS
+@_QUIET
+def branch(
+    directory: Path, moment: str, settings: tuple[str, ...], regimen: str | None, length: str | None,
+    arms: tuple[str, ...], out: Path, threads: int | None, quiet: bool,
+) -> None:  # fmt: skip
+    """Repeat the result in DIR until TIME, then go another way, into OUT.
+
+    Until TIME every event is that of DIR, bit for bit: draws have addresses, so the past is computed again. After it, the
+    parameters and switches of --set hold, and --regimen replaces the doses still to come.
+
+    \b
+    Example:
+      niche-sim branch results/e00 --at "1 yr" --regimen zoledronate_q6m --arm zoledronate --out results/spaced
+    """
+    from niche_sim.config import load_experiment
+    from niche_sim.config.branching import branch_mapping
+    from niche_sim.progress import ProgressReport
+    from niche_sim.store import hash_result, load
+    from niche_sim.store.writing import dump_yaml
+
+    if not settings and regimen is None and length is None:
+        raise InputError("branch: nothing is changed; give --set, --regimen or --length")
+    hash_result(directory)
+    mapping = branch_mapping(load(directory).experiment_mapping, moment, settings, regimen, length, arms)
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        for path in directory.glob("scene.*"):
+            (Path(folder) / path.name).write_bytes(path.read_bytes())
+        (Path(folder) / "branch.yaml").write_bytes(dump_yaml(mapping))
+        experiment = load_experiment(str(Path(folder) / "branch.yaml"))
+        with ProgressReport(quiet=quiet) as progress:
+            simulate(experiment, out, threads or default_threads(), progress, every=None)
+            draw(out, progress)
+    if not quiet:
+        click.echo("\n".join(summarise(out)))
+
+
+@click.command(short_help="Print the four random words of an address.")
+@click.argument("key")
+@click.argument("counter")
+def rng(key: str, counter: str) -> None:
+    """Print the Philox4x32-10 words of KEY and COUNTER, in hexadecimal.
+
+    KEY is below 2**64 (its low 32 bits are the first key word), COUNTER below 2**128 (its low 32 bits are the first counter
+    word); decimal, or hexadecimal after 0x. A run of seed S uses KEY = words(key 0x655f73696e696368, counter S), first word
+    high, second low; a draw uses COUNTER = identity + 2**64 step + 2**96 stream, a negative step modulo 2**32.
+    """
+    import numpy as np
+
+    from niche_sim.draws import philox
+
+    def read(text: str, name: str, bits: int) -> list[np.uint64]:
+        try:
+            number = int(text, 0)
+        except ValueError:
+            number = -1
+        if not 0 <= number < 2**bits:
+            raise InputError(f"{name}: expected a whole number from 0 to 2**{bits} - 1, not '{text}'")
+        return [np.uint64(number >> shift & 0xFFFFFFFF) for shift in range(0, bits, 32)]
+
+    words = philox(*read(counter, "COUNTER", 128), *read(key, "KEY", 64))
+    click.echo(" ".join(f"{int(word):08x}" for word in words))

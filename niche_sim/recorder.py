@@ -1,0 +1,136 @@
+"""The recorder of one arm: it collects what is to be recorded, and cuts it into segments that a checkpoint can keep."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from niche_sim import observers
+from niche_sim.kinds import FIELD_NAMES
+from niche_sim.lattice import World
+from niche_sim.state import State, flatten
+
+
+@dataclass
+class ArmResult:
+    """What one arm left: tables, fields and maps at their times, and the whole final state."""
+
+    series: pd.DataFrame
+    events: pd.DataFrame
+    cells: pd.DataFrame
+    fields: dict[str, np.ndarray]
+    field_times_h: np.ndarray
+    maps: dict[str, np.ndarray]
+    map_times_h: np.ndarray
+    final_hash_arrays: dict[str, np.ndarray]
+
+
+@dataclass
+class Segment:
+    """What was recorded between two checkpoints; together the segments of an arm are its record."""
+
+    series: pd.DataFrame = field(default_factory=pd.DataFrame)
+    events: pd.DataFrame = field(default_factory=pd.DataFrame)
+    cells: pd.DataFrame = field(default_factory=pd.DataFrame)
+    fields: np.ndarray = field(default_factory=lambda: np.zeros((0, len(FIELD_NAMES), 0)))  # (t, fields, n)
+    maps: dict[str, np.ndarray] = field(default_factory=dict)  # (t, nz, ny, nx) each
+
+
+class Recorder:
+    """Collects the streams of one arm; switching one on or off never touches the state."""
+
+    def __init__(self, world: World, record: Any, hours: float, steps: int):
+        self.world, self.hours = world, hours
+        self.segments: list[Segment] = []
+        self.want_events = bool(record.events)
+        self.at = {
+            "series": list_steps(record.series_h, hours, steps), "cells": list_steps(record.cells_h, hours, steps),
+            "fields": list_steps(record.fields_h, hours, steps),
+            "maps": {round(t / hours) for t in record.pictures_h if round(t / hours) <= steps},
+        }  # fmt: skip
+        self.before: tuple[np.ndarray, int] | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self.series: list[dict] = []
+        self.events: list[pd.DataFrame] = []
+        self.cells: list[pd.DataFrame] = []
+        self.fields: list[np.ndarray] = []
+        self.maps: list[dict[str, np.ndarray]] = []
+
+    def list_stops(self, first: int, last: int) -> set[int]:
+        """Return the steps after `first` and up to `last` at which something is recorded."""
+        return {step for step in set().union(*self.at.values()) if first < step <= last}
+
+    def drain(self, state: State) -> None:
+        """Take the events of the last interval out of the log."""
+        rows = int(state.log_count[0])
+        if self.want_events and rows:
+            self.events.append(observers.list_events(state.log[:rows].copy(), self.world, self.hours))
+        state.log_count[0] = 0
+        state.log[:rows] = 0
+
+    def record(self, state: State, step: int, plasma: float) -> None:
+        """Record every stream that is due at `step`."""
+        time_h = step * self.hours
+        if step in self.at["series"]:
+            tally, since = self.before or (state.tally.copy(), step)
+            row = observers.observe(state, self.world, tally, (step - since) * self.hours, plasma)
+            self.series.append({"step": step, "time_h": time_h} | row)
+            self.before = (state.tally.copy(), step)
+        if step in self.at["cells"] or step in self.at["maps"]:
+            self.cells.append(observers.list_cells(state, self.world, step, self.hours))
+        if step in self.at["fields"]:
+            self.fields.append(state.fields.concentration.copy())
+        if step in self.at["maps"]:
+            self.maps.append(observers.draw_maps(state, self.world))
+
+    def cut(self) -> Segment:
+        """Return what was recorded since the last cut, and keep it as a segment of the record."""
+        fields = np.array(self.fields) if self.fields else np.zeros((0, len(FIELD_NAMES), self.world.n))
+        maps = {name: np.stack([m[name] for m in self.maps]) for name in self.maps[0]} if self.maps else {}
+        segment = Segment(pd.DataFrame(self.series), stack(self.events), stack(self.cells), fields, maps)
+        self.segments.append(segment)
+        self._clear()
+        return segment
+
+    def result(self, arm: str, doses: pd.DataFrame, state: State) -> ArmResult:
+        """Return the whole record of `arm`, with its doses among the events."""
+        self.cut()
+        shape = (-1, self.world.nz, self.world.ny, self.world.nx)
+        events = stack([*(part.events for part in self.segments), doses] if self.want_events else [])
+        if len(events):
+            events = events.sort_values("step", kind="stable").reset_index(drop=True)
+        stacked = np.concatenate([part.fields for part in self.segments])
+        fields = {name: stacked[:, f].reshape(shape) for f, name in enumerate(FIELD_NAMES)} if len(stacked) else {}
+        drawn = [part.maps for part in self.segments if part.maps]
+        maps = {name: np.concatenate([part[name] for part in drawn]) for name in drawn[0]} if drawn else {}
+        return ArmResult(
+            series=_with_arm(arm, stack([part.series for part in self.segments])), events=_with_arm(arm, events),
+            cells=_with_arm(arm, stack([part.cells for part in self.segments])), fields=fields,
+            field_times_h=np.array(sorted(self.at["fields"])) * self.hours, maps=maps,
+            map_times_h=np.array(sorted(self.at["maps"])) * self.hours,
+            final_hash_arrays={name: array.copy() for name, array in flatten(state).items()},
+        )  # fmt: skip
+
+
+def list_steps(interval_h: float | None, hours: float, steps: int) -> set[int]:
+    """Return the steps, from 0 to `steps`, at which something recorded every `interval_h` is due."""
+    if not interval_h:
+        return set()
+    return set(range(0, steps + 1, max(1, round(interval_h / hours)))) | {steps}
+
+
+def stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return frames one below the other, empty ones left out."""
+    kept = [frame for frame in frames if len(frame)]
+    return pd.concat(kept, ignore_index=True) if kept else pd.DataFrame()
+
+
+def _with_arm(arm: str, frame: pd.DataFrame) -> pd.DataFrame:
+    if len(frame.columns) == 0:
+        return frame
+    frame.insert(0, "arm", arm)
+    return frame
