@@ -31,28 +31,28 @@ _NODES = 16  # quadrature nodes a segment for saturating responses to a decaying
 
 # Moving states: absorbing, central, peripheral..., rate. Gained states (integrals), in this order:
 _GAINED = ("skeleton", "excreted", "infused", "exposure")
-_ABSORBING, _CENTRAL, _RATE = 0, 1, -1
+_ABSORBING, CENTRAL, _RATE = 0, 1, -1
 
 
 @lru_cache(maxsize=64)
-def _generator(drug: Drug) -> Array:
-    """Matrix of dx/dt = M x; the rate state feeds plasma, so an infusion needs no special case."""
+def generator(drug: Drug) -> Array:
+    """Return the matrix of dx/dt = M x (1/h); the rate state feeds plasma, so an infusion needs no special case."""
     n = 3 + len(drug.peripheral)
     matrix = np.zeros((n + len(_GAINED), n + len(_GAINED)))
     volume, rate = drug.central_volume, n - 1
     matrix[_ABSORBING, _ABSORBING] = -drug.absorption_rate
-    matrix[_CENTRAL, _ABSORBING] = drug.absorption_rate
-    matrix[_CENTRAL, _CENTRAL] = -(drug.clearance_excretion + drug.clearance_skeleton) / volume
+    matrix[CENTRAL, _ABSORBING] = drug.absorption_rate
+    matrix[CENTRAL, CENTRAL] = -(drug.clearance_excretion + drug.clearance_skeleton) / volume
     for i, tissue in enumerate(drug.peripheral, start=2):
-        matrix[_CENTRAL, _CENTRAL] -= tissue.clearance / volume
-        matrix[i, _CENTRAL] = tissue.clearance / volume
-        matrix[_CENTRAL, i] = tissue.clearance / tissue.volume
+        matrix[CENTRAL, CENTRAL] -= tissue.clearance / volume
+        matrix[i, CENTRAL] = tissue.clearance / volume
+        matrix[CENTRAL, i] = tissue.clearance / tissue.volume
         matrix[i, i] = -tissue.clearance / tissue.volume
-    matrix[_CENTRAL, rate] = 1.0
-    matrix[n, _CENTRAL] = drug.clearance_skeleton / volume
-    matrix[n + 1, _CENTRAL] = drug.clearance_excretion / volume
+    matrix[CENTRAL, rate] = 1.0
+    matrix[n, CENTRAL] = drug.clearance_skeleton / volume
+    matrix[n + 1, CENTRAL] = drug.clearance_excretion / volume
     matrix[n + 2, rate] = 1.0
-    matrix[n + 3, _CENTRAL] = 1.0 / volume
+    matrix[n + 3, CENTRAL] = 1.0 / volume
     return matrix
 
 
@@ -74,7 +74,7 @@ def follow(drug: Drug, doses: Sequence[Dose], times_h: Array) -> Trajectory:
     stops = np.array([dose.time_h + dose.infusion_h for dose in doses])
     breaks = np.unique(np.concatenate([starts, stops, times_h]))
     given, unabsorbed, absorbed, rate = _place(drug, doses, starts, stops, breaks)
-    matrix = _generator(drug)
+    matrix = generator(drug)
     n = 3 + len(drug.peripheral)
     # Rounding the lengths (to 1e-9 h) lets one propagator serve all equal segments.
     lengths, which = np.unique(np.round(np.diff(breaks), 9), return_inverse=True)
@@ -86,7 +86,7 @@ def follow(drug: Drug, doses: Sequence[Dose], times_h: Array) -> Trajectory:
             after = steps[which[i - 1]][:, :n] @ now
             now, gained[i] = after[:n], after[n:]
         now[_ABSORBING] += absorbed[i]
-        now[_CENTRAL] += given[i] - absorbed[i]
+        now[CENTRAL] += given[i] - absorbed[i]
         now[_RATE] = rate[i]
         moving[i] = now
     if not np.isfinite(moving).all():
@@ -151,12 +151,12 @@ def pharmacokinetics(drug: Drug, courses: Iterable[Any], times_h: Any) -> dict[s
     gained = dict(zip(_GAINED, np.cumsum(course.gained, axis=0)[at].T))
     moving = course.moving[at]
     unabsorbed = np.cumsum(course.unabsorbed)[at]
-    concentration = moving[:, _CENTRAL] / drug.central_volume
+    concentration = moving[:, CENTRAL] / drug.central_volume
     return {
         "time_h": times,
         "dosed": np.cumsum(course.given)[at] + unabsorbed + gained["infused"],
         "absorbing": moving[:, _ABSORBING],
-        "plasma": moving[:, _CENTRAL],
+        "plasma": moving[:, CENTRAL],
         "peripheral": moving[:, 2:_RATE],
         "skeleton": gained["skeleton"],
         "excreted": gained["excreted"],
@@ -189,7 +189,7 @@ def mean_response(drug: Drug, course: Trajectory, edges: Array, half: float) -> 
     """
     from scipy.linalg import expm
 
-    matrix, n = _generator(drug), course.moving.shape[1]
+    matrix, n = generator(drug), course.moving.shape[1]
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     place = ((nodes + 1.0) / 2.0) ** 2  # denser just after a dose
     weights = weights * (nodes + 1.0) / 2.0
@@ -197,7 +197,7 @@ def mean_response(drug: Drug, course: Trajectory, edges: Array, half: float) -> 
     lengths, which = np.unique(np.round(np.diff(course.breaks), 9)[inside], return_inverse=True)
     total = np.zeros(edges.size - 1)
     for i, length in enumerate(lengths):
-        to_plasma = np.array([expm(matrix * length * u)[_CENTRAL, :n] for u in place])
+        to_plasma = np.array([expm(matrix * length * u)[CENTRAL, :n] for u in place])
         rows = np.flatnonzero(which == i)
         amount = course.moving[inside[rows]] @ to_plasma.T
         free = drug.free_fraction * np.maximum(amount, 0.0) / drug.central_volume

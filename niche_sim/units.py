@@ -65,6 +65,7 @@ _INSIDE = {
     "g/mol": ("a molar mass", "272 g/mol"),
     "1/um": ("an inverse length", "0.01 /um"),
     "L/nmol": ("an affinity", "1e6 L/mol"),
+    "L/nmol/h": ("a kill rate per concentration", "1e-5 L/nmol/h"),
     "": ("a plain number", "0.5"),
 }
 

@@ -1,5 +1,7 @@
 """Commands that go on from, or repeat, what was run before: resume, rerun, branch."""
 
+import shutil
+import tempfile
 from pathlib import Path
 
 import click
@@ -32,6 +34,7 @@ def resume(directory: Path, threads: int | None, quiet: bool) -> None:
         from niche_sim.store import load
 
         load(target)
+        shutil.rmtree(place_of(target), ignore_errors=True)  # killed after the results were in place
         click.echo(f"{target}: is complete", err=True)
         return
     folder, about = read_unfinished(target)
@@ -104,8 +107,6 @@ def branch(
         raise InputError("branch: nothing is changed; give --set, --regimen or --length")
     hash_result(directory)
     mapping = branch_mapping(load(directory).experiment_mapping, moment, settings, regimen, length, arms)
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         for path in directory.glob("scene.*"):
             (Path(folder) / path.name).write_bytes(path.read_bytes())

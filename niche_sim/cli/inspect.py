@@ -24,11 +24,18 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
       niche-sim check experiments/*/experiment.yaml --json
     """
     from niche_sim.config import check_files
+    from niche_sim.submodels.finding import find_submodel
 
     seen: set[Any] = set()
     for file in dict.fromkeys(files):
         # One file at a time: a mistake may lie in another file that this one names.
-        problems = check_files([file])
+        submodel = find_submodel(file)
+        if submodel is None:
+            problems = check_files([file])
+        else:
+            from niche_sim.submodels.running import check_submodel
+
+            problems = check_submodel(str(submodel))
         for problem in problems:
             if problem not in seen:
                 click.echo(json.dumps(asdict(problem)) if as_json else str(problem), err=not as_json)
@@ -95,8 +102,9 @@ def schema() -> None:
 def listing() -> None:
     """List the shipped experiments, scenes, patients, regimens, drugs and parameter sets."""
     from niche_sim.config import list_available
+    from niche_sim.submodels.finding import list_examples
 
-    for kind, names in list_available().items():
+    for kind, names in (list_available() | {"sub-models": list_examples()}).items():
         click.echo(f"{kind}:")
         for name in names:
             click.echo(f"  {Path(name).name if isinstance(name, Path) else name}")

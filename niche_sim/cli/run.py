@@ -74,7 +74,7 @@ def run(
     experiment: str, out: Path | None, seed: int | None, threads: int | None, length: str | None,
     settings: tuple[str, ...], checkpoint_every: str | None, quiet: bool, no_figures: bool,
 ) -> None:  # fmt: skip
-    """Run EXPERIMENT, all its arms, and write a results folder.
+    """Run EXPERIMENT, all its arms, and write a results folder. A file with `model:` is a sub-model that runs alone.
 
     The folder appears only when the run is complete; a folder that exists and is not empty is refused before
     anything is computed. The same seed gives the same results on any number of threads. A run that is stopped
@@ -89,7 +89,12 @@ def run(
     """
     from niche_sim.config import load_experiment
     from niche_sim.progress import ProgressReport
+    from niche_sim.submodels.finding import find_submodel
 
+    submodel = find_submodel(experiment)
+    if submodel is not None:
+        _run_submodel(submodel, out, settings, seed, length, quiet)
+        return
     loaded = load_experiment(experiment, sets=settings, seed=seed, length=length)
     target = out if out is not None else Path("results") / loaded.name
     every = read_interval(checkpoint_every, loaded)
@@ -99,6 +104,17 @@ def run(
             draw(target, progress)
     if not quiet:
         click.echo("\n".join(summarise(target)))
+
+
+def _run_submodel(
+    path: Path, out: Path | None, settings: tuple[str, ...], seed: int | None, length: str | None, quiet: bool
+) -> None:
+    from niche_sim.submodels.running import run_submodel
+
+    target = out if out is not None else Path("results") / path.stem
+    lines = run_aside(partial(run_submodel, path, target, settings, seed, length, lambda fraction: None), lambda: None)
+    if not quiet:
+        click.echo("\n".join(lines))
 
 
 def read_interval(text: str | None, experiment: Any) -> int | None:

@@ -9,6 +9,7 @@ before it is used: the run is deterministic, so it only costs time.
 import hashlib
 import io
 import json
+import os
 import shutil
 import threading
 import zipfile
@@ -22,7 +23,7 @@ from niche_sim.errors import InputError
 from niche_sim.kernel import hash_sources
 from niche_sim.recorder import Segment
 from niche_sim.simulation import SPIN_UP, Saved
-from niche_sim.store.folder import replace_file
+from niche_sim.store.folder import replace_file, sync_folder, write_file
 from niche_sim.store.manifest import read_plain_file, seal, sha256
 from niche_sim.store.tables import decode_table, encode_table
 
@@ -128,11 +129,21 @@ class Checkpoints:
         with self._guard:
             if self._begun:
                 return
-            for name, content in self.files.items():
-                replace_file(self.folder / name, content)
-            about = {"format": "niche_sim unfinished run", "every": self.every, "sources": hash_sources()}
-            replace_file(self.folder / "run.json", seal(about | {"configuration_sha256": self.configuration}))
+            if not self.exists:
+                about = {"format": "niche_sim unfinished run", "every": self.every, "sources": hash_sources()}
+                sealed = seal(about | {"configuration_sha256": self.configuration})
+                fresh = self._hide("new")
+                for name, content in (self.files | {"run.json": sealed}).items():
+                    write_file(fresh / name, content)
+                os.replace(fresh, self.folder)
+                sync_folder(self.folder.parent)
             self._begun = True
+
+    def _hide(self, word: str) -> Path:
+        """Return a free hidden name beside the folder: it appears and goes as a whole, whenever the process dies."""
+        hidden = self.folder.with_name(f".{self.folder.name}.{word}")
+        shutil.rmtree(hidden, ignore_errors=True)
+        return hidden
 
     def _arm_folder(self, arm: str) -> Path:
         return self.folder / SPIN_UP if arm == SPIN_UP else self.folder / "arms" / arm
@@ -188,7 +199,10 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Forget everything: the run is complete."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.exists():
+            hidden = self._hide("old")
+            os.replace(self.folder, hidden)
+            shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _generations(folder: Path) -> list[Path]:

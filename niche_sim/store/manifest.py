@@ -12,6 +12,7 @@ from typing import Any
 from niche_sim.errors import InputError
 
 SCHEMA_VERSION = 1
+RUN_FORMAT, SUBMODEL_FORMAT = "niche_sim result", "niche_sim sub-model"
 NAME = "manifest.json"
 _LARGEST = 256 << 20
 _PACKAGES = (
@@ -109,7 +110,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 
 
 def _check(path: Path, manifest: Any, content: bytes) -> None:
-    if not isinstance(manifest, dict) or manifest.get("format") != "niche_sim result":
+    if not isinstance(manifest, dict) or manifest.get("format") not in (RUN_FORMAT, SUBMODEL_FORMAT):
         raise InputError(f"{path}: not the manifest of a niche_sim result")
     if manifest.get("schema_version") != SCHEMA_VERSION:
         found = manifest.get("schema_version")

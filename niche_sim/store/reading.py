@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from niche_sim.errors import InputError
 from niche_sim.store import arrays, tables
-from niche_sim.store.manifest import NAME, read_manifest, read_plain_file, sha256
+from niche_sim.store.manifest import NAME, SUBMODEL_FORMAT, read_manifest, read_plain_file, sha256
 
 _GROUPS = ("fields.zarr", "maps.zarr", "final_state.zarr")
 _DRAWN = ("figures/", "report.html", ".")  # drawn from the result afterwards, or a file manager's own
@@ -185,6 +185,8 @@ def load(directory: str | Path) -> Result:
     """
     directory = Path(directory)
     manifest = read_manifest(directory)
+    if manifest["format"] == SUBMODEL_FORMAT:
+        raise InputError(f"{directory}: holds the tables of a sub-model; read its .csv files")
     for name, size in manifest["sizes"].items():
         path = directory / name
         if path.is_symlink() or not path.is_file():
@@ -221,6 +223,10 @@ def hash_result(directory: str | Path) -> str:
     if problems:
         more = f" (and {len(problems) - 1} more; see `niche-sim verify`)" if len(problems) > 1 else ""
         raise InputError(f"{directory / problems[0].path}: {problems[0].message}{more}")
+    manifest = read_manifest(directory)
+    if manifest["format"] == SUBMODEL_FORMAT:
+        named = (name.removesuffix(".csv") for name in manifest["checksums"] if name.endswith(".csv"))
+        return sha256("".join(sorted(manifest["checksums"][f"{name}.csv"] + name for name in named)).encode())
     result = load(directory)
     state = {arm: result.final_state(arm) for arm in result.arms}
     return digest_result({name: getattr(result, name) for name in tables.TABLES}, state)

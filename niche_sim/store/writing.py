@@ -97,7 +97,7 @@ def build_manifest(
 ) -> dict[str, Any]:  # fmt: skip
     """Return the manifest of a run whose files are `files`."""
     return {
-        "format": "niche_sim result",
+        "format": manifest.RUN_FORMAT,
         "schema_version": manifest.SCHEMA_VERSION,
         "name": str(experiment.name),
         "title": str(getattr(experiment, "title", "") or ""),
