@@ -1,6 +1,7 @@
 """Migration: hops to free neighbours, biased by what each kind of cell follows.
 
 Hop hazard = speed / voxel edge. The direction is drawn with weights exp(taxis x relative change of the signal):
+a barred direction is a hop not made;
 tumour cells follow CXCL12, precursors free RANKL, macrophages corpses. Several hops a tick are made in rounds of equal
 length, each round with claims, so that no cell moves because of its row. Dormant cells, osteoclasts and osteoblasts stay.
 """
@@ -85,21 +86,23 @@ def _weight(state, rates, kind, here, w, taxis):
 
 @inner
 def choose_target(state, rates, world, kind, v, u):
-    """Return the free face neighbour that a cell of `kind` at `v` hops to by draw `u`, or -1."""
+    """Return the free face neighbour that a cell of `kind` at `v` hops to by draw `u`, or -1 where the way is barred.
+
+    A barred face keeps its share: were it dealt out among the free ones, cells would gather where the room is.
+    """
     taxis = _taxis(rates.migration, kind)
     here = _signal(state, rates, kind, v)
     total = 0.0
     for face in range(2 * world.ndim):
         w = world.neighbours[v, face]
-        if w >= 0 and is_free(state.voxels, w):
-            total += _weight(state, rates, kind, here, w, taxis)
+        total += _weight(state, rates, kind, here, w, taxis) if w >= 0 and is_free(state.voxels, w) else 1.0
     mark = u * total
     for face in range(2 * world.ndim):
         w = world.neighbours[v, face]
-        if w >= 0 and is_free(state.voxels, w):
-            mark -= _weight(state, rates, kind, here, w, taxis)
-            if mark < 0.0:
-                return w
+        free = w >= 0 and is_free(state.voxels, w)
+        mark -= _weight(state, rates, kind, here, w, taxis) if free else 1.0
+        if mark < 0.0:
+            return w if free else -1
     return -1
 
 
