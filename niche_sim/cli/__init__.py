@@ -18,6 +18,7 @@ from niche_sim.cli.again import branch, rerun, resume, rng
 from niche_sim.cli.inspect import check, listing, plan, schema, sources
 from niche_sim.cli.results import hash_command, plot, report, verify
 from niche_sim.cli.run import ENGINE_THREAD, run
+from niche_sim.cli.trial import stats
 from niche_sim.errors import InputError, NicheSimError
 
 _EPILOG = """\b
@@ -50,7 +51,10 @@ def cli() -> None:
     """
 
 
-for _command in (run, resume, branch, rerun, check, plan, sources, schema, listing, hash_command, verify, plot, report, rng):
+_COMMANDS = (
+    run, resume, branch, rerun, check, plan, sources, schema, listing, hash_command, verify, plot, report, stats, rng,
+)  # fmt: skip
+for _command in _COMMANDS:
     cli.add_command(_command)
 
 
