@@ -30,24 +30,24 @@ def test_lone_cells_diffuse(voxels, boundary):
     course, _, _ = move(voxels=voxels, boundary=boundary, cells=cells, replicates=replicates, length="20 h")
     last = course.iloc[-1]
     crowd = 0.02 if boundary == "closed" or len(voxels) == 1 else 0.01
-    assert abs(last["mean_square_um2"] - last["expected_tick_um2"]) < 4.2 * last["sem_um2"] + crowd * last["expected_um2"]
-    assert last["expected_tick_um2"] == pytest.approx(last["expected_um2"], rel=0.06)
+    assert abs(last["mean_square_um2"] - last["expected_um2"]) < 4.2 * last["sem_um2"] + crowd * last["expected_um2"]
 
 
-def test_mean_square_displacement_is_within_one_per_cent():
-    course, _, found = move(voxels=[1500, 1500], cells=5000, replicates=4, tick="0.02 h", length="20 h", every="20 h")
+@pytest.mark.parametrize("tick", ["0.1 h", "1 h", "10 h"])
+def test_mean_square_displacement_is_within_one_per_cent_at_any_tick(tick):
+    """80,000 cells give a standard error of the mean square of 0.35 %; the band is 1 % and three such errors of the crowd."""
+    course, _, found = move(voxels=[1500, 1500], cells=8000, replicates=10, tick=tick, length="100 h", every="100 h")
     last = course.iloc[-1]
-    assert last["sem_um2"] < 0.004 * last["expected_um2"] * 5
     assert last["mean_square_um2"] == pytest.approx(last["expected_um2"], rel=0.02)
-    assert last["expected_tick_um2"] == pytest.approx(last["expected_um2"], rel=0.006)
     assert found["diffusion_expected"] == 10 * 20 / 4
 
 
-def test_ticks_obey_their_own_law_exactly():
-    course, _, _ = move(voxels=[600, 600], cells=2000, replicates=4, tick="4 h", length="200 h", every="100 h")
-    last = course.iloc[-1]
-    assert last["mean_square_um2"] == pytest.approx(last["expected_tick_um2"], rel=0.04)
-    assert last["expected_tick_um2"] < 0.95 * last["expected_um2"]
+def test_a_tick_too_long_for_the_rounds_is_refused():
+    spec = motility.Spec.model_validate({
+        "model": "motility", "name": "t", "voxels": [400, 400], "cells": 20, "speed": "1000 um/h", "tick": "24 h",
+        "length": "48 h", "every": "24 h",
+    })  # fmt: skip
+    assert any(path == ("tick",) for path, _ in motility.check(spec))
 
 
 def test_nothing_drifts():

@@ -1,9 +1,10 @@
 """Migration: hops to free neighbours, biased by what each kind of cell follows.
 
-Hop hazard = speed / voxel edge. The direction is drawn with weights exp(taxis x relative change of the signal):
-a barred direction is a hop not made;
-tumour cells follow CXCL12, precursors free RANKL, macrophages corpses. Several hops a tick are made in rounds of equal
-length, each round with claims, so that no cell moves because of its row. Dormant cells, osteoclasts and osteoblasts stay.
+Hops are made at the rate speed / voxel edge. The direction is drawn with weights exp(taxis x relative change of the
+signal); a barred direction is a hop not made. Tumour cells follow CXCL12, precursors free RANKL, macrophages corpses. A
+tick is cut into rounds of equal length, each with claims, so that no cell moves because of its row. Of a round a cell
+hops with probability rate x length, at most a half: a walk in discrete time, whose mean square displacement is 2 d D t at
+any tick. Dormant cells, osteoclasts and osteoblasts stay.
 """
 
 import math
@@ -48,7 +49,8 @@ UNITS = {
     "precursor_taxis": "1", "macrophage_taxis": "1",
 }  # fmt: skip
 
-MOST_ROUNDS = 16
+MOST_ROUNDS = 64
+MOST_HOPS = 0.5  # of a cell in a round; at 1 a walk would stay on one colour of the chessboard
 
 
 @inner
@@ -106,6 +108,12 @@ def choose_target(state, rates, world, kind, v, u):
     return -1
 
 
+@kernel
+def count_rounds(speed, hours, voxel_um):
+    """Return the rounds of a tick: a cell of `speed` (um/h) makes at most MOST_HOPS hops a round, in mean."""
+    return min(max(int(math.ceil(speed * hours / voxel_um / MOST_HOPS)), 1), MOST_ROUNDS)
+
+
 @inner
 def _hop_round(state, rates, world, tick, number, rounds):
     cells, voxels, wish = state.cells, state.voxels, state.wish
@@ -116,7 +124,7 @@ def _hop_round(state, rates, world, tick, number, rounds):
         if speed <= 0.0:
             continue
         u, which = uniform_pair(tick.key, cells.ident[row], tick.step, stream)
-        if u >= -math.expm1(-speed / world.voxel_um * tick.hours / rounds):
+        if u >= speed / world.voxel_um * tick.hours / rounds:
             continue
         w = choose_target(state, rates, world, cells.kind[row], cells.voxel[row], which)
         if w < 0:
@@ -134,9 +142,9 @@ def _hop_round(state, rates, world, tick, number, rounds):
 
 @inner
 def run(state, rates, world, host, tick):
-    """Move cells in as many rounds as the fastest needs to make about one hop a round."""
+    """Move cells in as many rounds as the fastest needs to make at most half a hop a round."""
     m = rates.migration
     fastest = max(m.tumour_speed, max(m.precursor_speed, m.macrophage_speed))
-    rounds = min(max(int(math.ceil(fastest * tick.hours / world.voxel_um)), 1), MOST_ROUNDS)
+    rounds = count_rounds(fastest, tick.hours, world.voxel_um)
     for number in range(rounds):
         _hop_round(state, rates, world, tick, number, rounds)

@@ -1,10 +1,9 @@
 """Motility alone: cells that hop on a lattice by the engine's own law of migration, empty or crowded.
 
-A cell tries to hop to a face neighbour with hazard speed / voxel, so that alone and without taxis its mean square
-displacement is speed voxel t = 2 d D t with D = speed voxel / (2 d). A tick is cut into rounds, each with one draw
-p = 1 - exp(-h dt) a cell and with claims, so a tick of n rounds gives voxel^2 n p: less than the law by a relative h dt / 2 of
-a round, printed beside it. With taxis a the weight of a neighbour is exp(a (s' - s) / (s' + s)), s the signal, which here
-rises along x as 1 + x / length.
+A cell tries to hop to a face neighbour at the rate speed / voxel, so that alone and without taxis its mean square
+displacement is speed voxel t = 2 d D t with D = speed voxel / (2 d). A tick is cut into rounds, each with claims and at
+most half a hop a cell: the law holds at any tick. With taxis a the weight of a neighbour is exp(a (s' - s) / (s' + s)), s
+the signal, which here rises along x as 1 + x / length.
 """
 
 import math
@@ -21,7 +20,7 @@ from niche_sim.draws import run_key
 from niche_sim.host import Patient, build_forcing
 from niche_sim.kinds import CXCL12, CYCLING, DTC
 from niche_sim.lattice import World, build_world
-from niche_sim.processes.migration import MOST_ROUNDS
+from niche_sim.processes.migration import MOST_HOPS, MOST_ROUNDS, count_rounds
 from niche_sim.schedule import Rates
 from niche_sim.simulation import build_rates, host_at
 from niche_sim.state import State, add_cell, allocate_state
@@ -35,7 +34,6 @@ COLUMNS = {
         "time_h": ("h", "time"), "mean_square_um2": ("um2", "mean square displacement over cells and replicates"),
         "sem_um2": ("um2", "its standard error, over replicates where there are several"),
         "expected_um2": ("um2", "2 d D t, for a cell alone without taxis"),
-        "expected_tick_um2": ("um2", "the same as ticks of this length give it, exactly"),
         "mean_z_um": ("um", "mean displacement along z"), "mean_y_um": ("um", "along y"), "mean_x_um": ("um", "along x"),
         "sem_axis_um": ("um", "standard error of a mean displacement along one axis"),
     },
@@ -74,9 +72,11 @@ def _barred_share(spec: Spec) -> int:
     return 2 if len(spec.voxels) == 1 else 1
 
 
-def count_rounds(spec: Spec) -> int:
-    """Return the rounds of a tick: about one hop of a cell each."""
-    return min(max(math.ceil(_barred_share(spec) * spec.speed_um_h * spec.tick_h / spec.voxel_um), 1), MOST_ROUNDS)
+def _list_hops(spec: Spec) -> tuple[int, float]:
+    """Return the rounds of a tick and the hops that a cell tries in one, in mean."""
+    speed = _barred_share(spec) * spec.speed_um_h
+    rounds = int(count_rounds(speed, spec.tick_h, spec.voxel_um))
+    return rounds, speed * spec.tick_h / spec.voxel_um / rounds
 
 
 def check(spec: Spec) -> Mistakes:
@@ -87,11 +87,14 @@ def check(spec: Spec) -> Mistakes:
         found.append((("voxels",), "are more than 20 million"))
     if spec.cells > free:
         found.append((("cells",), f"do not fit into some {int(free)} free voxels"))
-    if spec.boundary == "periodic" and any(1 < n <= 2 * count_rounds(spec) for n in spec.voxels):
-        least = 2 * count_rounds(spec) + 1
+    if spec.boundary == "periodic" and any(1 < n <= 2 * _list_hops(spec)[0] for n in spec.voxels):
+        least = 2 * _list_hops(spec)[0] + 1
         found.append((("voxels",), f"a periodic axis needs at least {least} voxels to follow cells round it"))
     if spec.taxis and spec.boundary == "periodic":
         found.append((("taxis",), "the signal rises along x, so the boundary must be closed"))
+    if _list_hops(spec)[1] > MOST_HOPS:
+        most = MOST_HOPS * MOST_ROUNDS * spec.voxel_um / spec.speed_um_h / _barred_share(spec)
+        found.append((("tick",), f"is too long for this speed: at most {most:.3g} h"))
     if spec.length_h / spec.tick_h * spec.replicates * spec.cells > 1e11:
         found.append((("length",), "gives more than 1e11 steps of a cell"))
     return found
@@ -149,13 +152,6 @@ def run(spec: Spec, progress: Progress) -> Tables:
     return {"displacement": displacement, "occupancy": occupancy, "summary": summary}
 
 
-def _expect_tick(spec: Spec) -> float:
-    """Return the mean square displacement (um2) that one tick gives a cell alone."""
-    rounds, share = count_rounds(spec), _barred_share(spec)
-    hazard = share * spec.speed_um_h / spec.voxel_um
-    return -spec.voxel_um**2 * rounds * math.expm1(-hazard * spec.tick_h / rounds) / share
-
-
 def _measure(spec: Spec, times: np.ndarray, ways: np.ndarray) -> pd.DataFrame:
     square = (ways**2).sum(axis=3)
     several = spec.replicates > 1
@@ -166,7 +162,6 @@ def _measure(spec: Spec, times: np.ndarray, ways: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({
         "time_h": times, "mean_square_um2": square.mean(axis=(1, 2)), "sem_um2": sem,
         "expected_um2": spec.speed_um_h * spec.voxel_um * times,
-        "expected_tick_um2": _expect_tick(spec) * times / spec.tick_h,
         "mean_z_um": mean[:, 0], "mean_y_um": mean[:, 1], "mean_x_um": mean[:, 2],
         "sem_axis_um": np.sqrt(square.mean(axis=(1, 2)) / len(spec.voxels) / count),
     })  # fmt: skip
@@ -185,7 +180,7 @@ def _summarise(spec: Spec, displacement: pd.DataFrame, occupied: np.ndarray, exp
     rows = [
         ("diffusion_expected", spec.speed_um_h * spec.voxel_um / (2 * dimensions), "um2/h"),
         ("diffusion_found", float(last["mean_square_um2"]) / (2 * dimensions * float(last["time_h"])), "um2/h"),
-        ("rounds_per_tick", float(count_rounds(spec)), "1"), ("free_voxels", float(free.sum()), "1"),
+        ("rounds_per_tick", float(_list_hops(spec)[0]), "1"), ("free_voxels", float(free.sum()), "1"),
         ("occupancy_chi2", chi2, "1"), ("occupancy_degrees_of_freedom", float(free.sum() - 1), "1"),
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=["quantity", "value", "unit"])
