@@ -35,7 +35,7 @@ def test_lone_cells_diffuse(voxels, boundary):
 
 @pytest.mark.parametrize("tick", ["0.1 h", "1 h", "10 h"])
 def test_mean_square_displacement_is_within_one_per_cent_at_any_tick(tick):
-    """80,000 cells give a standard error of the mean square of 0.35 %; the band is 1 % and three such errors of the crowd."""
+    """80,000 cells give a standard error of the mean square of 0.35 %; the band is 1 % and three such errors."""
     course, _, found = move(voxels=[1500, 1500], cells=8000, replicates=10, tick=tick, length="100 h", every="100 h")
     last = course.iloc[-1]
     assert last["mean_square_um2"] == pytest.approx(last["expected_um2"], rel=0.02)

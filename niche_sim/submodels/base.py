@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
-from pydantic import Field
+from pydantic import PrivateAttr
 
 from niche_sim.config.quantity import whole
 from niche_sim.config.schema import MOST_SEED, Name, Note, Strict, Title
@@ -16,11 +16,20 @@ Mistakes = list[tuple[tuple[str | int, ...], str]]
 
 
 class SubModel(Strict):
-    """Keys of every sub-model's file; `model` chooses the sub-model, `beside` is the folder of the file."""
+    """Keys of every sub-model's file; `model` chooses the sub-model."""
 
     model: str
     name: Name
     title: Title = ""
     note: Note = ""
     seed: Annotated[int, whole(0, MOST_SEED)] = 0
-    beside: Path = Field(default=Path(), exclude=True, init=False)
+    _beside: Path = PrivateAttr(default=Path())
+
+    @property
+    def beside(self) -> Path:
+        """The folder of the file, where other files that it names are."""
+        return self._beside
+
+    def put_beside(self, folder: Path) -> None:
+        """Say in which folder the file is."""
+        self._beside = folder

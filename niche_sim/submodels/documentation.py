@@ -16,9 +16,10 @@ Each part of niche_sim can run by itself, from a YAML file through the same comm
     niche-sim check FILE.yaml
     niche-sim stats TRIAL.csv                # trial statistics, from a table of time, event, arm
 
-`DIR` holds one CSV a table (floats with every digit), `resolved.yaml` (runs again as it is) and `manifest.json` (scheme, versions,
-seed, checksums; units and meanings of the columns). `niche-sim hash DIR` and `verify DIR` work as for a whole run. Every value that
-has a dimension is a text with its unit. `--seed` and `--set key.inner=value` replace keys. Equal seeds give equal files.
+`DIR` holds one CSV a table (floats with every digit), `resolved.yaml` (runs again as it is) and `manifest.json` (scheme,
+versions, seed, checksums; units and meanings of the columns). `niche-sim hash DIR` and `verify DIR` work as for a whole run.
+Every value that has a dimension is a text with its unit. `--seed` and `--set key.inner=value` replace keys. Equal seeds give
+equal files.
 
 This page is written by `python -m niche_sim.submodels.documentation`; a test holds it to the code.
 """
@@ -40,6 +41,8 @@ def _describe(field: dict[str, Any], definitions: dict[str, Any]) -> str:
         return f"mapping of names: {_describe(field.get('additionalProperties', {}), definitions)}"
     if field.get("type") == "boolean":
         return "true or false"
+    if "pattern" in field and "description" not in field:
+        return "text"
     return str(field.get("description") or field.get("type") or "")
 
 
@@ -66,9 +69,12 @@ def _write_model(name: str) -> list[str]:
     for table, columns in module.COLUMNS.items():
         lines += [f"`{table}.csv`", "", "| column | unit | meaning |", "|---|---|---|"]
         lines += [f"| `{column}` | {unit} | {meaning} |" for column, (unit, meaning) in columns.items()] + [""]
-    examples = [p for p in sorted((configs_dir() / "submodels").glob("*.yaml")) if f"model: {name}\n" in p.read_text("utf-8")]
-    lines += ["### Examples", "", *(f"- `niche-sim run {path.stem}`: {path.read_text('utf-8').splitlines()[0][2:]}" for path in examples)]
-    return [*lines, ""]
+    lines += ["### Examples", ""]
+    for path in sorted((configs_dir() / "submodels").glob("*.yaml")):
+        text = path.read_text("utf-8")
+        if f"model: {name}\n" in text:
+            lines += [f"`niche-sim run {path.stem}`", "", "```yaml", text.strip(), "```", ""]
+    return lines
 
 
 def write_page() -> str:
@@ -78,7 +84,8 @@ def write_page() -> str:
     lines = [HEAD]
     for name in MODELS:
         lines += _write_model(name)
-    lines += ["## stats", "", (statistics.__doc__ or "").strip(), "", (statistics.analyse.__doc__ or "").strip().split("\n")[0]]
+    first = (statistics.analyse.__doc__ or "").strip().split("\n")[0]
+    lines += ["## stats", "", (statistics.__doc__ or "").strip(), "", first]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -71,7 +71,8 @@ def read_spec(
             report.add(tuple(where), "value", message)
     report.raise_problems()
     assert spec is not None
-    return module, spec.model_copy(update={"beside": Path(path).resolve().parent}), document.data
+    spec.put_beside(Path(path).resolve().parent)
+    return module, spec, document.data
 
 
 def check_submodel(path: str) -> list[Problem]:
