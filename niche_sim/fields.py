@@ -98,6 +98,14 @@ def _solve_red_black(c, secretion, uptake, is_bone, world, coupling, decay, tole
 
 
 @kernel
+def _has_source(secretion):
+    for v in range(secretion.shape[0]):
+        if secretion[v] != 0.0:
+            return True
+    return False
+
+
+@kernel
 def solve_steady(
     concentration, secretion, uptake, is_bone, world, diffusion, decay, bone_permeability, tolerance, most_sweeps, folded
 ):
@@ -127,6 +135,11 @@ def solve_steady(
         Bound on the largest error, nmol/L.
     """
     coupling = diffusion / (world.voxel_um * world.voxel_um)
+    if not _has_source(secretion):
+        # Nothing is the exact solution; sweeps would halve what was there down to the smallest of numbers and stall.
+        for v in range(world.n):
+            concentration[v] = 0.0
+        return 0, 0.0
     if bone_permeability == 0.0 and redblack.can_fold(world):
         return _solve_red_black(
             concentration, secretion, uptake, is_bone, world, coupling, decay, tolerance, most_sweeps, folded

@@ -79,8 +79,10 @@ def test_is_never_negative_even_when_stopped_early():
 
 def test_no_source_gives_zero():
     is_bone, secretion, uptake, world = make_case((1, 12, 12), False, 7)
-    c, _, _ = solve((is_bone, secretion * 0, uptake, world), np.zeros(144))
-    assert (c == 0).all()
+    for start in (np.zeros(144), np.full(144, 3.0), np.full(144, 1e-310)):
+        c, sweeps, error = solve((is_bone, secretion * 0, uptake, world), start)
+        assert (c == 0).all()
+        assert (sweeps, error) == (0, 0.0)
 
 
 def test_warm_start_takes_fewer_sweeps():
