@@ -161,4 +161,5 @@ def formula() -> Reading:
             raise refuse("value", str(error)) from None
         return written
 
-    return Reading(read, lambda: {"type": ["string", "number"], "maxLength": MOST_CHARACTERS})
+    words = f"a formula of {', '.join(VARIABLES)} and parameters"
+    return Reading(read, lambda: {"type": ["string", "number"], "maxLength": MOST_CHARACTERS, "description": words})

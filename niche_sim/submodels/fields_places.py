@@ -34,7 +34,9 @@ def read_number() -> Reading:
             raise refuse("unit", str(error)) from None
         return read_quantity(value, unit)
 
-    return Reading(read, lambda: {"type": ["number", "string"]})
+    return Reading(
+        read, lambda: {"type": ["number", "string"], "description": "a number, or a quantity with its unit, in inside units"}
+    )
 
 
 class VoxelModel(Strict):

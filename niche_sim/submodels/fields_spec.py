@@ -59,8 +59,10 @@ class FaceModel(Strict):
     @model_validator(mode="after")
     def _fits(self) -> "FaceModel":
         given = sum(part is not None for part in (self.value, self.formula))
-        if given != (1 if self.kind == "fixed" else 0):
-            raise refuse("value", "kind: fixed needs value or formula; other kinds have neither")
+        if self.kind == "fixed" and given != 1:
+            raise refuse("missing", "a fixed face needs either value or formula")
+        if self.kind != "fixed" and given:
+            raise refuse("value", f"only a fixed face has a value, not one that is {self.kind}")
         return self
 
 

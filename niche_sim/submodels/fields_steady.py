@@ -140,7 +140,8 @@ def _flow(grid: Grid, loss: np.ndarray, c: np.ndarray) -> np.ndarray:
 def _conjugate_gradients(matrix: csr_matrix, right: np.ndarray, tolerance: float, count: list[int]) -> np.ndarray:
     """Return the solution to a relative residual, preconditioned by the diagonal; sums in a fixed order."""
     scale = 1.0 / matrix.diagonal()
-    c, r = np.zeros_like(right), right.copy()
+    peak = float(np.abs(right).max()) or 1.0  # squares of large sources would overflow
+    c, r = np.zeros_like(right), right / peak
     z = scale * r
     p, rho = z.copy(), float(np.add.reduce(r * z))
     goal = tolerance**2 * rho
@@ -155,7 +156,7 @@ def _conjugate_gradients(matrix: csr_matrix, right: np.ndarray, tolerance: float
         rho, before = float(np.add.reduce(r * z)), rho
         p = z + (rho / before) * p
         count[0] += 1
-    return c
+    return c * peak
 
 
 def _choose_solver(method: str, matrix: csr_matrix, count: list[int]) -> Solver:
