@@ -16,6 +16,7 @@ _M1 = np.uint64(0xCD9E8D57)
 _W0 = np.uint64(0x9E3779B9)
 _W1 = np.uint64(0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
+_LOW_SIGNED = np.int64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 _ROUNDS = 10
 
@@ -49,7 +50,7 @@ def words(key, identity, step, stream):
     return philox(
         identity & _LOW,
         identity >> _SHIFT,
-        np.uint64(step) & _LOW,
+        np.uint64(np.int64(step) & _LOW_SIGNED),
         np.uint64(stream) & _LOW,
         key & _LOW,
         key >> _SHIFT,

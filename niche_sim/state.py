@@ -207,9 +207,9 @@ def _count_one(voxels, world, v):
     for face in range(2 * world.ndim):
         w = world.neighbours[v, face]
         if w >= 0:
-            bone += voxels.is_bone[w]
-            marrow += 1 - voxels.is_bone[w]
-            vessel += voxels.sinusoid[w]
+            bone += int(voxels.is_bone[w])
+            marrow += 1 - int(voxels.is_bone[w])
+            vessel += int(voxels.sinusoid[w])
     voxels.contact[v] = 0 if voxels.is_bone[v] else bone
     voxels.exposed[v] = marrow if voxels.is_bone[v] else 0
     voxels.perivascular[v] = 1 if vessel > 0 and not voxels.is_bone[v] and not voxels.sinusoid[v] else 0

@@ -12,7 +12,7 @@ def measure_surface(state, world):
     """Return the true bone surface of the niche (um2): staircase faces times the Crofton factor."""
     faces = 0
     for v in range(world.n):
-        faces += state.voxels.exposed[v]
+        faces += int(state.voxels.exposed[v])
     return faces * world.face_um2 * world.surface_factor
 
 

@@ -45,8 +45,8 @@ UNITS = {"tumour_supply": "1/h", "lodging_rate": "1/h", "ctc_half_life": "h", "r
 def _count_entrances(state, world):
     entrances, marrow = 0, 0
     for v in range(world.n):
-        entrances += state.voxels.perivascular[v]
-        marrow += 1 - state.voxels.is_bone[v]
+        entrances += int(state.voxels.perivascular[v])
+        marrow += 1 - int(state.voxels.is_bone[v])
     return entrances, marrow
 
 

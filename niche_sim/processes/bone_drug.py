@@ -80,7 +80,7 @@ def bind(state, rates, world):
         total = 0.0
         for v in range(world.n):
             if voxels.exposed[v] > 0:
-                total += voxels.exposed[v] * find_weight(state, rates.drugs, d, v)
+                total += float(voxels.exposed[v]) * find_weight(state, rates.drugs, d, v)
         if total <= 0.0:
             continue
         bound = 0.0

@@ -102,8 +102,8 @@ def measure_crowding(state, world):
     """Return total over quiescent bone faces: activation frequency counts on all surface, births need resting one."""
     everything, resting = 0, 0
     for v in range(world.n):
-        everything += state.voxels.exposed[v]
-        resting += state.voxels.exposed[v] if state.voxels.owner[v] < 0 else 0
+        everything += int(state.voxels.exposed[v])
+        resting += int(state.voxels.exposed[v]) if state.voxels.owner[v] < 0 else 0
     return everything / max(resting, 1)
 
 
