@@ -99,10 +99,10 @@ def _solve_red_black(c, secretion, uptake, is_bone, world, coupling, decay, tole
 
 @kernel
 def _has_source(secretion):
+    found = False
     for v in range(secretion.shape[0]):
-        if secretion[v] != 0.0:
-            return True
-    return False
+        found = found or secretion[v] != 0.0
+    return found
 
 
 @kernel

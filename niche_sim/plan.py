@@ -8,6 +8,7 @@ MAP_BYTES = 30  # a voxel and snapshot of all maps
 SNAPSHOT_RATIO = 0.4  # compressed share of rounded fields (measured on noisy fields)
 FIGURE_BYTES = 11 << 20  # figures and report of a two-arm experiment
 STATE_RATIO = 0.15  # the state is mostly empty rows and scratch space
+BMU_CYCLE_H = 190.0 * 24.0  # as ten years of untreated bone have it
 TICK_LIMIT = 0.5  # hazard times tick: events are late by half a tick, here a quarter of their mean wait
 
 # At steady state, or relaxed by an exact exponential: no tick is too long for these.
@@ -87,7 +88,7 @@ def predict_bias(parameters: Any, tick_h: float) -> dict[str, float]:
             value("division.maximum_rate"), value("death.cycling_baseline"), tick_h
         ),
         "life of an osteoclast": 0.5 * tick_h / value("osteoclasts.lifespan"),
-        "wait for a fusion": 0.5 * tick_h * value("osteoclasts.fusion_rate"),
+        "cycle of a BMU (fusion late)": 0.5 * tick_h / BMU_CYCLE_H,
     }  # fmt: skip
 
 

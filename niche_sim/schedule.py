@@ -131,8 +131,7 @@ def step(state, rates, world, host, tick):
         diffusion.run(state, rates, world, host, tick)
     if on.macrophages:
         macrophages.run(state, rates, world, host, tick)
-    if on.suitability:
-        suitability.run(state, rates, world, host, tick)
+    suitability.run(state, rates, world, host, tick)
     if on.dormancy:
         dormancy.run(state, rates, world, host, tick)
     if on.division:

@@ -249,7 +249,8 @@ def run_arm(
 ) -> ArmResult:
     """Run one arm from a copy of `start`, or from its last checkpoint."""
     experiment, arm = plan.experiment, plan.experiment.arms[name]
-    forcing = build_forcing(arm.regimen, plan.drugs, plan.patient, plan.steps, plan.hours)
+    doses = arm.regimen if (experiment.switches | dict(arm.switches))["dosing"] else []
+    forcing = build_forcing(doses, plan.drugs, plan.patient, plan.steps, plan.hours)
     rates = _list_rates(plan, name)
     recorder = Recorder(plan.world, experiment.record, plan.hours, plan.steps)
     saved = keeper.load(name) if keeper else None
@@ -280,8 +281,8 @@ def run_arm(
             keeper.save(name, Saved(done, flatten(state), recorder.before, recorder.segments))
         raise
     progress("done", arm=name)
-    doses = _list_dose_events(arm.regimen, plan.drugs, experiment.length_h, plan.hours)
-    return recorder.result(name, doses, state)
+    given = _list_dose_events(doses, plan.drugs, experiment.length_h, plan.hours)
+    return recorder.result(name, given, state)
 
 
 def run_experiment(

@@ -1,4 +1,4 @@
-"""A niche under any sequence of step, checkpoint, resume, dose, added and removed cells, and other chunks: invariants hold."""
+"""A niche under any sequence of step, checkpoint, resume, dose, added and removed cells, other chunks: invariants hold."""
 
 import numpy as np
 import pytest

@@ -47,8 +47,10 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
 
 @click.command(short_help="Say what a run would need.")
 @click.argument("experiment")
+@click.option("--length", help='Replace the simulated time, e.g. "90 d" or "2 yr".')
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Replace one value; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def plan(experiment: str, as_json: bool) -> None:
+def plan(experiment: str, length: str | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Say how many voxels, cells, ticks, and how much memory and disk a run of EXPERIMENT needs.
 
     Also tells the tick against its limit of accuracy: the largest hazard times the tick should stay small.
@@ -56,19 +58,20 @@ def plan(experiment: str, as_json: bool) -> None:
     from niche_sim.config import load_experiment
     from niche_sim.plan import describe_plan, estimate
 
-    need = estimate(load_experiment(experiment))
+    need = estimate(load_experiment(experiment, sets=settings, length=length))
     click.echo(json.dumps(need, indent=1) if as_json else "\n".join(describe_plan(need)))
 
 
 @click.command(short_help="Print every number with its source.")
 @click.argument("experiment")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Replace one value; repeatable.")
 @click.option("--bibtex", is_flag=True, help="Print the papers used, as BibTeX.")
-def sources(experiment: str, bibtex: bool) -> None:
+def sources(experiment: str, settings: tuple[str, ...], bibtex: bool) -> None:
     """Print every number that EXPERIMENT uses with range, status and source, and the papers behind them."""
     from niche_sim.config import load_experiment
     from niche_sim.store.sources import collect_rows, count_statuses, list_papers, write_bibtex
 
-    rows = collect_rows(load_experiment(experiment))
+    rows = collect_rows(load_experiment(experiment, sets=settings))
     papers = list_papers(rows)
     if bibtex:
         click.echo(write_bibtex(papers), nl=False)

@@ -87,7 +87,8 @@ def build(report: Report, reference: ParameterSet, shortened: bool) -> Experimen
 def _find_length(report: Report) -> float | None:
     """Return the length of the run even where the rest of the time is not sound."""
     try:
-        return convert(report.document.get(("time", "length")), "h")
+        length_h = convert(report.document.get(("time", "length")), "h")
+        return length_h if length_h > 0 else None
     except InputError:
         return None
 

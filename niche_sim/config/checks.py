@@ -88,6 +88,11 @@ def check_scene(report: Report, path: Path, scene: SceneSpec) -> None:
         _check_size(report, path, scene)
         if scene.trabecular_thickness_um < scene.voxel_um:
             report.add((*path, "trabecular_thickness"), "range", f"is thinner than a voxel, {scene.voxel_um:g} um")
+        share = scene.trabecular_thickness_um / (scene.trabecular_thickness_um + scene.trabecular_separation_um)
+        if not 0.5 <= scene.bone_volume_fraction / share <= 2.0:
+            wanted = scene.bone_volume_fraction
+            message = f"plates of that thickness and separation fill {share:.2g} of the volume, not {wanted:g}"
+            report.add((*path, "bone_volume_fraction"), "range", message)
 
 
 def _check_size(report: Report, path: Path, scene: GeneratedScene) -> None:

@@ -90,9 +90,10 @@ def measure_suitability(state, rates, world, v):
 
 @inner
 def run(state, rates, world, host, tick):
-    """Write the suitability map; bone and the lumen of sinusoids are 0."""
+    """Write the suitability map; bone and the lumen of sinusoids are 0. Switched off, every other place is 1."""
     voxels = state.voxels
+    on = rates.switches.suitability
     for v in range(world.n):
         voxels.suitability[v] = 0.0
         if voxels.is_bone[v] == 0 and voxels.sinusoid[v] == 0:
-            voxels.suitability[v] = measure_suitability(state, rates, world, v)
+            voxels.suitability[v] = measure_suitability(state, rates, world, v) if on else 1.0
