@@ -111,6 +111,21 @@ def test_a_stopped_run_ends_with_5_and_says_how_to_go_on(tmp_path, number):
     assert "sound" in out
 
 
+def test_a_run_without_checkpoints_keeps_what_it_has_when_it_is_stopped(untouched, tmp_path):
+    target = tmp_path / "plain"
+    process = start("run", *[word for word in JOB if word != "--quiet"], "--length", "20 yr", "--out", target)
+    for line in process.stderr:
+        if line.startswith(("control: started", "control: 5")):
+            break
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 5
+    assert "niche-sim resume" in said
+    out, _ = finish("verify", target)
+    assert "sound" in out
+
+
 def test_a_second_run_into_a_stopped_one_is_refused(tmp_path):
     stop_early(tmp_path / "stopped")
     _, said = finish("run", *JOB, "--out", tmp_path / "stopped", code=2)

@@ -36,23 +36,26 @@ def run_aside(work: Callable[[], Any], stop: Callable[[], None]) -> Any:
     is therefore kept out of it. On Ctrl-C or SIGTERM `stop` is called and the thread is given GRACE_S to end.
     """
     outcome: Future[Any] = Future()
+    ended = threading.Event()  # not Thread.join: interrupted, it takes a running thread for a dead one
 
     def target() -> None:
         try:
             outcome.set_result(work())
         except BaseException as error:
             outcome.set_exception(error)
+        finally:
+            ended.set()
 
     before = threading.stack_size(_STACK_BYTES)
     thread = threading.Thread(target=target, name=ENGINE_THREAD, daemon=True)
     thread.start()
     threading.stack_size(before)
     try:
-        while thread.is_alive():
-            thread.join(0.1)
+        while not ended.wait(0.1):
+            pass
     except KeyboardInterrupt:
         stop()
-        thread.join(GRACE_S)
+        ended.wait(GRACE_S)
         raise
     return outcome.result()
 
