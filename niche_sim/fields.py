@@ -11,6 +11,10 @@ solution is never negative, the projection is idle at it, and the iteration conv
 
 Error bound: with e the error and r the residual, A e = r; at the voxel of the largest |e| the off-diagonal terms cannot
 exceed the diagonal ones but for the sink, hence (decay + uptake) |e| <= |r| there and max |e| <= max |r| / sink.
+
+The ledger is closed last. Summed over the lattice transport cancels, so the sinks must take what the sources give; what
+the sweeps left out of that is at most sum sink |e|. A constant is added everywhere, or cut off the top down to 0, and
+neither is larger than max |e|: sweeps to half the tolerance and a closed ledger keep the whole within it.
 """
 
 import math
@@ -97,6 +101,43 @@ def _solve_red_black(c, secretion, uptake, is_bone, world, coupling, decay, tole
     return sweeps if worst <= tolerance * top else -1, worst
 
 
+@inner
+def _find_cut(c, uptake, is_bone, walled, decay, surplus, capacity):
+    """Return t with sum sink min(c, t) = surplus, by Newton's method from below: the sum is concave in t."""
+    cut = surplus / capacity
+    for _ in range(100):
+        taken, slope = 0.0, 0.0
+        for v in range(c.shape[0]):
+            if walled and is_bone[v] == 1:
+                continue
+            sink = decay + uptake[v]
+            taken += sink * min(c[v], cut)
+            slope += sink if c[v] > cut else 0.0
+        if slope == 0.0 or surplus - taken <= 1e-14 * surplus:
+            break
+        cut += (surplus - taken) / slope
+    return cut
+
+
+@inner
+def _close_ledger(c, secretion, uptake, is_bone, walled, decay):
+    """Make the sinks take exactly what the sources give; return the largest change of a concentration."""
+    missing, capacity = 0.0, 0.0
+    for v in range(c.shape[0]):
+        if walled and is_bone[v] == 1:
+            continue
+        sink = decay + uptake[v]
+        missing += secretion[v] - sink * c[v]
+        capacity += sink
+    shift = missing / capacity
+    if missing < 0.0:
+        shift = -_find_cut(c, uptake, is_bone, walled, decay, -missing, capacity)
+    for v in range(c.shape[0]):
+        if not (walled and is_bone[v] == 1):
+            c[v] = max(0.0, c[v] + shift)
+    return abs(shift)
+
+
 @kernel
 def _has_source(secretion):
     found = False
@@ -140,35 +181,19 @@ def solve_steady(
         for v in range(world.n):
             concentration[v] = 0.0
         return 0, 0.0
-    if bone_permeability == 0.0 and redblack.can_fold(world):
-        return _solve_red_black(
-            concentration, secretion, uptake, is_bone, world, coupling, decay, tolerance, most_sweeps, folded
+    walled = bone_permeability == 0.0
+    if walled and redblack.can_fold(world):
+        sweeps, error = _solve_red_black(
+            concentration, secretion, uptake, is_bone, world, coupling, decay, 0.5 * tolerance, most_sweeps, folded
         )
-    if bone_permeability == 0.0:
+    else:
         for v in range(world.n):
-            if is_bone[v] == 1:
+            if walled and is_bone[v] == 1:
                 concentration[v] = 0.0
-    return _solve_in_order(
-        concentration, secretion, uptake, is_bone, world, coupling, bone_permeability * coupling, decay, tolerance,
-        most_sweeps,
-    )  # fmt: skip
-
-
-@kernel
-def field_ledger(concentration, secretion, uptake, decay, volume_um3):
-    """Return fmol/h secreted, decayed and taken up; at steady state the first equals the sum of the others.
-
-    Parameters
-    ----------
-    concentration, secretion, uptake : ndarray of float64, shape (n,), nmol/L, nmol/L/h, 1/h
-    decay : float, 1/h
-    volume_um3 : float
-        Volume of a voxel; 1 nmol/L is 1e-9 fmol/um3.
-    """
-    secreted, decayed, taken = 0.0, 0.0, 0.0
-    for v in range(concentration.shape[0]):
-        secreted += secretion[v]
-        decayed += decay * concentration[v]
-        taken += uptake[v] * concentration[v]
-    scale = volume_um3 * 1e-9
-    return secreted * scale, decayed * scale, taken * scale
+        sweeps, error = _solve_in_order(
+            concentration, secretion, uptake, is_bone, world, coupling, bone_permeability * coupling, decay,
+            0.5 * tolerance, most_sweeps,
+        )  # fmt: skip
+    if sweeps < 0:
+        return sweeps, error
+    return sweeps, error + _close_ledger(concentration, secretion, uptake, is_bone, walled, decay)

@@ -5,8 +5,10 @@ edited callee can be served stale through an unedited caller. The cache folder i
 hash of all sources of the package: any edit starts a new cache. It is set before any decorator runs.
 """
 
+import atexit
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -41,8 +43,10 @@ def choose_cache_folder() -> Path:
     folder = Path(base).expanduser() / "niche_sim" / hash_sources()
     if _usable(folder):
         return folder
-    # A read-only home still deserves a cache for this process and its children.
-    return Path(tempfile.mkdtemp(prefix="niche_sim-cache-"))
+    # A read-only home still deserves a cache for this process; it goes with it.
+    folder = Path(tempfile.mkdtemp(prefix="niche_sim-cache-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 CACHE_FOLDER = choose_cache_folder()
@@ -71,6 +75,11 @@ def inner(function: Callable) -> Any:
     if isinstance(compiled, CPUDispatcher):  # not where numba is told to leave Python alone
         compiled.__class__ = _Inner
     return compiled
+
+
+def is_temporary() -> bool:
+    """Tell whether compiled code is lost with this process, because no cache folder can be written."""
+    return CACHE_FOLDER.name.startswith("niche_sim-cache-")
 
 
 def is_compiled() -> bool:

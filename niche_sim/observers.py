@@ -26,6 +26,7 @@ from niche_sim.kinds import (
     MINERAL_REMOVED,
     MODE_NAMES,
     N_BMU_STARTED,
+    N_SEEDED,
     OSTEOBLAST,
     OSTEOCLAST,
     OUTCOME_NAMES,
@@ -44,10 +45,14 @@ def count_cells(state: State) -> dict[str, int]:
     """Return the number of living cells by kind, tumour cells by mode."""
     n = state.living[0]
     kind, mode = state.cells.kind[:n], state.cells.mode[:n]
+    # Founders are numbered from 1; the clone of a cell that came from blood is its hashed identity.
+    clone = state.cells.clone[:n]
+    arrived = (clone < 1) | (clone > state.tally[N_SEEDED])
     counts = np.bincount(kind, minlength=len(KIND_NAMES))
     return {
         "dormant": int(((kind == DTC) & (mode == DORMANT)).sum()),
         "cycling": int(((kind == DTC) & (mode == CYCLING)).sum()),
+        "cycling_arrived": int(((kind == DTC) & (mode == CYCLING) & arrived).sum()),
         "precursors": int(counts[PRECURSOR]),
         "osteoclasts": int(counts[OSTEOCLAST]),
         "osteoblasts": int(counts[OSTEOBLAST]),
@@ -61,7 +66,9 @@ def measure_bone(state: State, world: World) -> dict[str, float]:
     faces = voxels.exposed.astype(np.int64)
     held = voxels.owner >= 0
     phase = np.where(held, bmus.phase[np.maximum(voxels.owner, 0)], FREE)
-    eroded = faces[(phase > RECRUITING) & (phase < FORMING)].sum()
+    # A cavity stays eroded surface until its first osteoid is laid.
+    bare = (phase == FORMING) & (bmus.filled[np.maximum(voxels.owner, 0)] == 0)
+    eroded = faces[((phase > RECRUITING) & (phase < FORMING)) | bare].sum()
     return {
         "bone_volume_fraction": float(voxels.mineral.sum(dtype=np.int64) / FULL / world.n),
         "bone_surface_um2": float(faces.sum() * world.face_um2 * world.surface_factor),

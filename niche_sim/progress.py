@@ -12,7 +12,8 @@ from niche_sim.errors import Interrupted
 
 HOURS_PER_YEAR = 365.25 * 24.0
 _MILESTONES = 4
-_COMPILING = "compiling the engine: once after each installation or update, one to two minutes"
+_COMPILING = "compiling the engine: once after each installation or update, about half a minute"
+_COMPILING_AGAIN = "compiling the engine, for this run only: no cache folder can be written (set NICHE_SIM_CACHE)"
 
 
 def format_time(hours: float) -> str:
@@ -84,7 +85,7 @@ class ProgressReport:
             return
         with self._guard:
             if event == "compiling":
-                self.say(_COMPILING)
+                self.say(_COMPILING_AGAIN if info.get("temporary") else _COMPILING)
             elif event == "start":
                 self._start(str(info["arm"]), float(info["total_h"]))
             elif event == "advance":

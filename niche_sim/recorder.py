@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from niche_sim import observers
+from niche_sim import ledgers, observers
 from niche_sim.kinds import FIELD_NAMES
 from niche_sim.lattice import World
 from niche_sim.state import State, flatten
@@ -20,6 +20,7 @@ class ArmResult:
     series: pd.DataFrame
     events: pd.DataFrame
     cells: pd.DataFrame
+    ledgers: pd.DataFrame
     fields: dict[str, np.ndarray]
     field_times_h: np.ndarray
     maps: dict[str, np.ndarray]
@@ -34,6 +35,7 @@ class Segment:
     series: pd.DataFrame = field(default_factory=pd.DataFrame)
     events: pd.DataFrame = field(default_factory=pd.DataFrame)
     cells: pd.DataFrame = field(default_factory=pd.DataFrame)
+    ledgers: pd.DataFrame = field(default_factory=pd.DataFrame)
     fields: np.ndarray = field(default_factory=lambda: np.zeros((0, len(FIELD_NAMES), 0)))  # (t, fields, n)
     maps: dict[str, np.ndarray] = field(default_factory=dict)  # (t, nz, ny, nx) each
 
@@ -41,13 +43,13 @@ class Segment:
 class Recorder:
     """Collects the streams of one arm; switching one on or off never touches the state."""
 
-    def __init__(self, world: World, record: Any, hours: float, steps: int):
-        self.world, self.hours = world, hours
+    def __init__(self, world: World, record: Any, hours: float, steps: int, drugs: Sequence[str] = ()):
+        self.world, self.hours, self.drugs = world, hours, drugs
         self.segments: list[Segment] = []
         self.want_events = bool(record.events)
         self.at = {
             "series": list_steps(record.series_h, hours, steps), "cells": list_steps(record.cells_h, hours, steps),
-            "fields": list_steps(record.fields_h, hours, steps),
+            "fields": list_steps(record.fields_h, hours, steps), "ledgers": list_steps(record.ledgers_h, hours, steps),
             "maps": {round(t / hours) for t in record.pictures_h if round(t / hours) <= steps},
         }  # fmt: skip
         self.before: tuple[np.ndarray, int] | None = None
@@ -57,6 +59,7 @@ class Recorder:
         self.series: list[dict] = []
         self.events: list[pd.DataFrame] = []
         self.cells: list[pd.DataFrame] = []
+        self.ledgers: list[pd.DataFrame] = []
         self.fields: list[np.ndarray] = []
         self.maps: list[dict[str, np.ndarray]] = []
 
@@ -72,8 +75,8 @@ class Recorder:
         state.log_count[0] = 0
         state.log[:rows] = 0
 
-    def record(self, state: State, step: int, plasma: float) -> None:
-        """Record every stream that is due at `step`."""
+    def record(self, state: State, step: int, plasma: float, rates: Any) -> None:
+        """Record every stream that is due at `step`; `rates` are those of the tick that ended there."""
         time_h = step * self.hours
         if step in self.at["series"]:
             tally, since = self.before or (state.tally.copy(), step)
@@ -82,6 +85,11 @@ class Recorder:
             self.before = (state.tally.copy(), step)
         if step in self.at["cells"] or step in self.at["maps"]:
             self.cells.append(observers.list_cells(state, self.world, step, self.hours))
+        if step in self.at["ledgers"]:
+            entries = pd.DataFrame(ledgers.list_ledgers(state, rates, self.world, self.drugs))
+            entries.insert(0, "time_h", time_h)
+            entries.insert(0, "step", step)
+            self.ledgers.append(entries)
         if step in self.at["fields"]:
             self.fields.append(state.fields.concentration.copy())
         if step in self.at["maps"]:
@@ -91,7 +99,9 @@ class Recorder:
         """Return what was recorded since the last cut, and keep it as a segment of the record."""
         fields = np.array(self.fields) if self.fields else np.zeros((0, len(FIELD_NAMES), self.world.n))
         maps = {name: np.stack([m[name] for m in self.maps]) for name in self.maps[0]} if self.maps else {}
-        segment = Segment(pd.DataFrame(self.series), stack(self.events), stack(self.cells), fields, maps)
+        segment = Segment(
+            pd.DataFrame(self.series), stack(self.events), stack(self.cells), stack(self.ledgers), fields, maps
+        )
         self.segments.append(segment)
         self._clear()
         return segment
@@ -109,7 +119,8 @@ class Recorder:
         maps = {name: np.concatenate([part[name] for part in drawn]) for name in drawn[0]} if drawn else {}
         return ArmResult(
             series=_with_arm(arm, stack([part.series for part in self.segments])), events=_with_arm(arm, events),
-            cells=_with_arm(arm, stack([part.cells for part in self.segments])), fields=fields,
+            cells=_with_arm(arm, stack([part.cells for part in self.segments])),
+            ledgers=_with_arm(arm, stack([part.ledgers for part in self.segments])), fields=fields,
             field_times_h=np.array(sorted(self.at["fields"])) * self.hours, maps=maps,
             map_times_h=np.array(sorted(self.at["maps"])) * self.hours,
             final_hash_arrays={name: array.copy() for name, array in flatten(state).items()},
@@ -130,7 +141,7 @@ def stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _with_arm(arm: str, frame: pd.DataFrame) -> pd.DataFrame:
-    if len(frame.columns) == 0:
-        return frame
-    frame.insert(0, "arm", arm)
+    if len(frame.columns) == 0:  # a stream that is off still is a table
+        frame = pd.DataFrame({"step": np.zeros(0, "i8"), "time_h": np.zeros(0)})
+    frame.insert(0, "arm", pd.Series([arm] * len(frame), dtype=object))
     return frame

@@ -14,7 +14,7 @@ from niche_sim.drugs import build_effects
 from niche_sim.errors import InputError, Interrupted, NumericalError, ResourceError
 from niche_sim.host import Forcing, build_forcing
 from niche_sim.initial import build_state, seed_tumour
-from niche_sim.kernel import is_compiled
+from niche_sim.kernel import is_compiled, is_temporary
 from niche_sim.kinds import (
     FAULT_BMUS_FULL,
     FAULT_CELLS_FULL,
@@ -252,12 +252,12 @@ def run_arm(
     doses = arm.regimen if (experiment.switches | dict(arm.switches))["dosing"] else []
     forcing = build_forcing(doses, plan.drugs, plan.patient, plan.steps, plan.hours)
     rates = _list_rates(plan, name)
-    recorder = Recorder(plan.world, experiment.record, plan.hours, plan.steps)
+    recorder = Recorder(plan.world, experiment.record, plan.hours, plan.steps, list(plan.drugs))
     saved = keeper.load(name) if keeper else None
     state = copy_state(start) if saved is None else rebuild(saved.arrays)
     progress("start", arm=name, total_h=plan.steps * plan.hours)
     if saved is None:
-        recorder.record(state, 0, 0.0)
+        recorder.record(state, 0, 0.0, rates[0][1])
     else:
         recorder.segments, recorder.before = saved.segments, saved.before
     done = saved.step if saved else 0
@@ -269,7 +269,7 @@ def run_arm(
             _advance_to(state, now, plan.world, forcing, (plan.hours, plan.key, 0, name), done, stop)
             check_finite(state, plan.hours, name, stop)
             recorder.drain(state)
-            recorder.record(state, stop, float(forcing.plasma[stop - 1].sum()))
+            recorder.record(state, stop, float(forcing.plasma[stop - 1].sum()), now)
             done = stop
             if keeper and (stop in due or stop == plan.steps):
                 recorder.cut()
@@ -320,7 +320,7 @@ def run_experiment(
     began = time.perf_counter()
     plan = _plan(experiment)
     if not is_compiled():
-        report("compiling")
+        report("compiling", temporary=is_temporary())
     start = spin_up(plan, report, keeper)
     ready = time.perf_counter()
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:

@@ -18,6 +18,7 @@ from niche_sim import cli, store
 from niche_sim.cli.run import default_threads
 from niche_sim.errors import InputError, Interrupted, NumericalError, ResourceError
 from niche_sim.progress import ProgressReport, format_time
+from niche_sim.store.checkpoints import SUFFIX
 
 HEAVY = ("numba", "pandas", "scipy.linalg", "scipy.stats", "pyarrow", "zarr", "matplotlib", "mesa")
 COMMANDS = ("run", "check", "plan", "sources", "schema", "list", "hash", "verify", "plot", "report")
@@ -274,7 +275,8 @@ def test_schema_is_json(capsys):
 def test_list_names_what_is_shipped(capsys):
     assert call("list") == 0
     text = capsys.readouterr().out
-    assert "drugs:\n" in text and "  zoledronate\n" in text and "  human\n" in text
+    assert "drugs:\n" in text and "Zoledronate 4 mg intravenously every 4 weeks" in text
+    assert re.search(r"^  human +Human bone marrow\.", text, re.M)
 
 
 def test_plan_is_arithmetic_on_the_experiment(experiment, capsys):
@@ -344,7 +346,7 @@ def test_options_replace_what_the_file_says(experiment, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("moment", ["compiling", "running"])
-def test_a_stopped_run_exits_5_soon_and_leaves_nothing(experiment, tmp_path, finished, number, moment):
+def test_a_stopped_run_exits_5_soon_and_leaves_only_what_resumes(experiment, tmp_path, finished, number, moment):
     out = tmp_path / "stopped"
     arguments = ["run", experiment, "--length", "50 yr", "--out", out]
     command = [sys.executable, "-m", "niche_sim", *map(str, arguments)]
@@ -360,7 +362,13 @@ def test_a_stopped_run_exits_5_soon_and_leaves_nothing(experiment, tmp_path, fin
     _, text = process.communicate(timeout=60)
     assert process.returncode == 5 and time.monotonic() - asked < 5.0
     assert "stopped" in text and "Traceback" not in text
-    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    kept = out.with_name(out.name + SUFFIX)
+    if moment == "compiling":
+        assert left == ["tiny.yaml"]  # nothing was simulated, so nothing is kept
+    else:
+        assert left == [kept.name, "tiny.yaml"] and f"`niche-sim resume {out}` goes on" in text
+        assert call("verify", out) == 0
 
 
 def test_help_imports_nothing_heavy():

@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import lil_matrix
 from scipy.sparse.linalg import spsolve
 
-from niche_sim.fields import field_ledger, solve_steady
+from niche_sim.fields import solve_steady
 from niche_sim.lattice import build_world
 from niche_sim.redblack import folded_shape
 
@@ -93,12 +93,19 @@ def test_warm_start_takes_fewer_sweeps():
     assert warm < cold
 
 
-def test_ledger_closes():
+@pytest.mark.parametrize("start", [0.0, 50.0])
+@pytest.mark.parametrize("permeability", [0.0, 0.1])
+def test_the_ledger_closes_at_any_tolerance(start, permeability):
+    """From below something is missing and added; from above there is too much, and the top is not driven below zero."""
     case = make_case((1, 30, 30), True, 11)
-    c, _, _ = solve(case, np.zeros(900), 1e-12)
-    secreted, decayed, taken = field_ledger(c, case[1], case[2], 21.0, 8000.0)
-    assert secreted == pytest.approx(decayed + taken, rel=1e-9)
-    assert secreted > 0
+    is_bone, secretion, uptake, _ = case
+    secretion[: len(secretion) // 2] = 0.0  # half of the patch is nearly empty
+    for tolerance in (1e-1, 1e-3, 1e-12):
+        c, _, error = solve(case, np.full(900, start), tolerance, permeability)
+        assert secretion.sum() == pytest.approx((21.0 * c + uptake * c).sum(), rel=1e-12)
+        assert secretion.sum() > 0 and (c >= 0).all() and error <= tolerance * c.max() * (1 + 1e-9)
+        exact = solve_directly(secretion, uptake, is_bone, case[3], 117.0, 117.0 * permeability, 21.0)
+        assert np.abs(c - exact).max() <= error + 1e-14
 
 
 def test_order_in_space_is_two():

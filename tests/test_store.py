@@ -30,6 +30,7 @@ class FakeArm:
     series: pd.DataFrame
     events: pd.DataFrame
     cells: pd.DataFrame
+    ledgers: pd.DataFrame
     fields: dict
     field_times_h: np.ndarray
     maps: dict
@@ -58,10 +59,11 @@ def make_arm(name, seed):
         "parent": np.zeros(2, np.uint64), "clone": [1, 2], "z": np.zeros(2, np.int32),
     })
     cells = events[["arm", "step", "time_h", "ident"]].assign(state=["dormant", ""])
+    ledgers = events[["arm", "step", "time_h"]].assign(ledger="cells", entry=["born", "died"], amount=[1.0, -1.0])
     suitability = rng.random((2, 1, 5, 6))
     suitability[:, :, 0] = np.nan
     return FakeArm(
-        series, events, cells, {"tgf_beta": rng.random((2, 1, 5, 6))}, np.array([0.0, 48.0]),
+        series, events, cells, ledgers, {"tgf_beta": rng.random((2, 1, 5, 6))}, np.array([0.0, 48.0]),
         {"suitability": suitability, "sinusoid": rng.random((2, 1, 5, 6)) > 0.5}, np.array([0.0, 48.0]),
         {"cells.ident": np.arange(5, dtype=np.uint64), "voxels.drug": rng.random((0, 30)),
          "tally": np.arange(3)},
@@ -97,7 +99,7 @@ def leftovers(parent):
 
 def test_what_is_written_is_what_is_read(written):
     run, result = make_run(), store.load(written)
-    for name in ("series", "events", "cells"):
+    for name in tables.TABLES:
         expected = pd.concat([getattr(arm, name) for arm in run.arms.values()], ignore_index=True)
         pd.testing.assert_frame_equal(getattr(result, name), expected)
     for arm in ("control", "zoledronate"):
@@ -148,7 +150,7 @@ def test_hash_depends_on_values_only(tmp_path, written, monkeypatch):
     assert store.hash_result(tmp_path / "again") == first
 
 
-@pytest.mark.parametrize("part", ["series", "events", "cells", "state"])
+@pytest.mark.parametrize("part", [*tables.TABLES, "state"])
 def test_hash_sees_every_part(tmp_path, written, part):
     run = make_run()
     arm = run.arms["zoledronate"]
@@ -345,7 +347,8 @@ def test_rounding_keeps_ten_bits_and_what_is_not_a_number():
 def test_a_run_that_recorded_nothing_is_still_a_result(tmp_path):
     run = make_run()
     for arm in run.arms.values():
-        arm.series, arm.events, arm.cells = arm.series.iloc[:0], arm.events.iloc[:0], arm.cells.iloc[:0]
+        for name in tables.TABLES:
+            setattr(arm, name, getattr(arm, name).iloc[:0])
         arm.fields, arm.maps, arm.field_times_h, arm.map_times_h = {}, {}, np.zeros(0), np.zeros(0)
     store.write_result(tmp_path / "bare", run, make_experiment())
     result = store.load(tmp_path / "bare")

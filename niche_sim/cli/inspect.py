@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
@@ -103,11 +102,11 @@ def schema() -> None:
 
 @click.command("list", short_help="List what is shipped.")
 def listing() -> None:
-    """List the shipped experiments, scenes, patients, regimens, drugs and parameter sets."""
-    from niche_sim.config import list_available
+    """List the shipped experiments, scenes, patients, regimens, drugs, parameter sets and sub-models, with titles."""
+    from niche_sim.config.library import list_available, read_title
     from niche_sim.submodels.finding import list_examples
 
-    for kind, names in (list_available() | {"sub-models": list_examples()}).items():
+    for kind, names in (list_available() | {"submodels": list_examples()}).items():
         click.echo(f"{kind}:")
         for name in names:
-            click.echo(f"  {Path(name).name if isinstance(name, Path) else name}")
+            click.echo(f"  {name:<28}  {read_title(kind, name)}".rstrip())

@@ -151,6 +151,10 @@ def read_scene(report: Report, path: Path) -> SceneSpec | None:
     check_scene(report, path, scene)
     if isinstance(scene, ImageScene):
         scene = find_image(report, path, scene)
+        if len(report.problems) == before:
+            from niche_sim.scenes import load_mask  # slow to load, and few scenes are images
+
+            report.attempt((*path, "file"), "file", load_mask, scene.plain())
     return scene if len(report.problems) == before else None
 
 

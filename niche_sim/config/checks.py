@@ -46,7 +46,8 @@ def _note_off_tick(report: Report, path: Path, value: float, tick: float) -> Non
 
 def check_record(report: Report, path: Path, record: RecordModel, time: TimeModel) -> None:
     """Check that intervals are whole numbers of ticks and pictures lie in the run."""
-    for key, value in (("series", record.series_h), ("cells", record.cells_h), ("fields", record.fields_h)):
+    for key in ("series", "cells", "fields", "ledgers"):
+        value = getattr(record, f"{key}_h")
         if value is not None and not is_whole(value / time.tick_h):
             _note_off_tick(report, (*path, key), value, time.tick_h)
     for i, picture in enumerate(record.pictures_h or []):
@@ -133,7 +134,9 @@ def find_image(report: Report, path: Path, scene: ImageScene) -> ImageScene:
     place = report.document.place((*path, "file"))
     file = FilePath(place.file).parent / scene.file
     try:
-        if not file.is_file():
+        if file.is_symlink():
+            report.add((*path, "file"), "file", f"{quote(scene.file)} is a link; name the image itself")
+        elif not file.is_file():
             kind = "is not a regular file" if file.exists() else "does not exist"
             report.add((*path, "file"), "file", f"{quote(scene.file)} {kind}")
     except (OSError, ValueError):

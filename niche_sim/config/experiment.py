@@ -17,7 +17,7 @@ from niche_sim.regimens import Course
 from niche_sim.units import write
 
 _SUFFIXES = {"um": "um", "h": "h", "mg": "mg"}
-_CAN_BE_OFF = ("series_h", "cells_h", "fields_h")
+_CAN_BE_OFF = ("series_h", "cells_h", "fields_h", "ledgers_h")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Experiment:
         Every process and effect.
     arms : dict of str to Arm
     record : RecordModel
-        ``series_h, cells_h, fields_h`` (None is off), ``events``, ``pictures_h``.
+        ``series_h, cells_h, fields_h, ledgers_h`` (None is off), ``events``, ``pictures_h``.
     """
 
     name: str

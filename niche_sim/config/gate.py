@@ -58,7 +58,7 @@ def load_experiment(
     settings = [f"{name}={value}" for name, value in sets.items()] if isinstance(sets, Mapping) else list(sets)
     file = _locate(find_experiment, os.fspath(path_or_name))
     shown = show_path(file) if os.fspath(file) != os.fspath(path_or_name) else os.fspath(path_or_name)
-    return _pass(Report(read_document(file, shown)), settings, seed, length)
+    return _pass(Report(read_document(file, shown, lenient=True)), settings, seed, length)
 
 
 def _locate(find: Callable[[str], FilePath], text: str) -> FilePath:
@@ -94,7 +94,7 @@ def load_parameters(name: str) -> ParameterSet:
         All mistakes of the file.
     """
     file = _locate(lambda text: find_file("parameters", text, FilePath()), name)
-    report = Report(read_document(file, show_path(file)))
+    report = Report(read_document(file, show_path(file), lenient=True))
     found = read_parameters(report, (), _layout_for(file), file.stem)
     report.raise_problems()
     assert found is not None
@@ -110,7 +110,7 @@ def load_drug(name: str) -> DrugFile:
         All mistakes of the file.
     """
     file = _locate(lambda text: find_file("drugs", text, FilePath()), name)
-    report = Report(read_document(file, show_path(file)))
+    report = Report(read_document(file, show_path(file), lenient=True))
     found = read_drug(report, (), name if file.stem == name else None)
     report.raise_problems()
     assert found is not None
@@ -139,7 +139,7 @@ def experiment_schema() -> dict[str, Any]:
 
 
 def _check_file(path: str) -> None:
-    document = read_document(path)
+    document = read_document(path, lenient=True)
     kind, report = recognise(document.data, FilePath(path)), Report(document)
     if kind == "experiment":
         _pass(report, [], None, None)

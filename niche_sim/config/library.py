@@ -41,6 +41,16 @@ def list_experiments() -> list[str]:
     return sorted(path.parent.name for path in experiments_dir().glob("*/experiment.yaml"))
 
 
+def read_title(kind: str, name: str) -> str:
+    """Return the title of a shipped file, else its first comment; `kind` as in `list_available`."""
+    folder = configs_dir() / kind
+    path = experiments_dir() / name / "experiment.yaml" if kind == "experiments" else folder / f"{name}.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    titles = [line.removeprefix("title:").strip() for line in lines if line.startswith("title:")]
+    comments = [line.lstrip("# ") for line in lines if line.startswith("#")]
+    return (titles + comments + [""])[0]
+
+
 def is_path(text: str) -> bool:
     """Whether a reference is a path rather than a name."""
     return text.endswith(_SUFFIXES) or "/" in text or os.sep in text

@@ -84,6 +84,8 @@ def quantity(low: str | float, high: str | float, *, unit: str = "", above: bool
     def read(value: object) -> float | None:
         if off and value is False:
             return None
+        if off and value in ("off", "no", "never", None):
+            raise refuse("unit", f"expected a time such as '6 h', or false for never, not {quote(value)}")
         lowest, highest = bounds()
         if above:
             return read_quantity(value, unit, None, highest, lowest, texts)

@@ -23,7 +23,6 @@ MOST_DEPTH = 32
 _MOST_LINE = 20_000
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,39})")
 _FLOAT = re.compile(r"[-+]?((?:0|[1-9][0-9]{0,39})(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][-+]?[0-9]{1,3})?")
-_NOT_FINITE = re.compile(r"[-+]?\.?(inf|nan)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 
 
@@ -31,13 +30,15 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 class Document:
     """Plain data and the place of every value and key.
 
-    `places` gives the value's place, `keys` the place of the key that leads to it.
+    `places` gives the value's place, `keys` the place of the key that leads to it; `problems` are mistakes that
+    leave the rest readable (duplicate keys, control characters).
     """
 
     file: str
     data: Any
     places: dict[Path, Place] = field(default_factory=dict)
     keys: dict[Path, Place] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
 
     def place(self, path: Path) -> Place:
         """Return the place of a value, or of the nearest value around it."""
@@ -52,6 +53,10 @@ class Document:
             if path[:end] in self.keys:
                 return self.keys[path[:end]]
         return self.place(())
+
+    def copy(self) -> "Document":
+        """Return a document that shares values, not places."""
+        return Document(self.file, self.data, dict(self.places), dict(self.keys), list(self.problems))
 
     def cut(self, path: Path) -> None:
         """Forget the places at and below a path."""
@@ -169,7 +174,6 @@ class _Composer:
     def __init__(self, events: Iterator[Any], file: str):
         self.events, self.file = events, file
         self.document = Document(file, None)
-        self.problems: list[Problem] = []
         self.count = 0
 
     def place(self, event: Any) -> Place:
@@ -242,10 +246,10 @@ class _Composer:
         return float(text) if _FLOAT.fullmatch(text) else text
 
     def report(self, place: Place, code: str, message: str, path: Path) -> None:
-        self.problems.append(Problem(place.file, place.line, place.column, write_path(path), code, message))
+        self.document.problems.append(Problem(place.file, place.line, place.column, write_path(path), code, message))
 
 
-def parse(text: str, shown: str) -> Document:
+def parse(text: str, shown: str, *, lenient: bool = False) -> Document:
     """Return the values of one YAML document with their places.
 
     Parameters
@@ -253,6 +257,8 @@ def parse(text: str, shown: str) -> Document:
     text : str
     shown : str
         File name for the places.
+    lenient : bool
+        Leave mistakes that can be read over in `problems`, for a `Report` to tell with all others.
 
     Raises
     ------
@@ -285,8 +291,8 @@ def parse(text: str, shown: str) -> Document:
         StopIteration,
     ):
         raise _refuse(Place(shown), "syntax", "not valid YAML") from None
-    if composer.problems:
-        raise ConfigError(composer.problems)
+    if composer.document.problems and not lenient:
+        raise ConfigError(composer.document.problems)
     return composer.document
 
 
@@ -302,10 +308,10 @@ def _build_document(composer: _Composer) -> None:
         raise _refuse(composer.place(after), "syntax", "holds more than one YAML document")
 
 
-def read_document(path: str | os.PathLike[str], shown: str | None = None) -> Document:
+def read_document(path: str | os.PathLike[str], shown: str | None = None, *, lenient: bool = False) -> Document:
     """Read a YAML file; see `read_text` and `parse` for what is refused."""
     shown = os.fspath(path) if shown is None else shown
-    return parse(read_text(path, shown), shown)
+    return parse(read_text(path, shown), shown, lenient=lenient)
 
 
 def from_mapping(mapping: Mapping[str, Any], source: str) -> Document:

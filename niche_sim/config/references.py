@@ -39,13 +39,13 @@ def read_named(file: FilePath) -> Document:
     try:
         state = file.stat()
     except (OSError, ValueError):
-        return read_document(file, show_path(file))  # which says what is wrong
+        return read_document(file, show_path(file), lenient=True)  # which says what is wrong
     return _read_version(file, show_path(file), (state.st_ino, state.st_size, state.st_mtime_ns))
 
 
 @lru_cache(maxsize=32)
 def _read_version(file: FilePath, shown: str, version: tuple[int, ...]) -> Document:
-    return read_document(file, shown)
+    return read_document(file, shown, lenient=True)
 
 
 def expand(report: Report, path: Path) -> None:
@@ -57,6 +57,8 @@ def expand(report: Report, path: Path) -> None:
     if not isinstance(name, str):
         if not isinstance(name, (dict, list)):
             report.fail(path, "type", f"expected the name of a {FOLDERS[folder]} or its content, not {quote(name)}")
+        elif folder == "regimens" and isinstance(name, dict):
+            _unwrap_written(report, path, name)
         return
     try:
         file = find_file(folder, name, FilePath(document.place(path).file).parent)
@@ -71,6 +73,7 @@ def expand(report: Report, path: Path) -> None:
         else:
             report.adopt(path, error)
         return
+    report.problems += [problem for problem in content.problems if problem not in report.problems]
     if folder == "regimens" and isinstance(content.data, dict):
         _unwrap_regimen(report, path, content)
     else:
@@ -85,6 +88,12 @@ def _unwrap_regimen(report: Report, path: Path, content: Document) -> None:
         report.adopt(path, ConfigError(inner.problems))
     else:
         report.document.graft(path, content, ("courses",))
+
+
+def _unwrap_written(report: Report, path: Path, regimen: dict[str, Any]) -> None:
+    """Do the same with a regimen that is written in place as its file would have it."""
+    if report.check_keys(path, list_keys(RegimenModel), ["courses"]) and "courses" in regimen:
+        report.document.graft(path, report.document.copy(), (*path, "courses"))
 
 
 def expand_all(report: Report) -> None:
@@ -113,12 +122,17 @@ def apply_settings(report: Report, settings: list[str], parameters: ParameterSet
     parameters : ParameterSet
         Names that are parameters.
     """
+    given: set[str] = set()
     for setting in settings:
         name, equals, value = (part.strip() for part in setting.partition("="))
         place = Place(f"--set {name}" if name.isprintable() else "--set")
         if not (equals and name and value):
             report.problems.append(Problem("--set", None, None, "", "syntax", f"expected name=value, not {quote(setting)}"))
             continue
+        if name in given:
+            _refuse(report, place, (), "duplicate", "is given twice")
+            continue
+        given.add(name)
         _apply(report, name, _read_value(value), place, parameters)
 
 

@@ -28,7 +28,7 @@ class Report:
 
     def __init__(self, document: Document):
         self.document = document
-        self.problems: list[Problem] = []
+        self.problems: list[Problem] = list(document.problems)
         self.broken: set[Path] = set()
 
     def add(self, path: Path, code: str, message: str, *, key: bool = False) -> None:

@@ -50,7 +50,8 @@ SWITCHES = (*PROCESSES, *EFFECTS)
 OESTROGEN = ("pre", "peri", "post", "suppressed", "chemotherapy_failure")
 MOST_SEED = 2**64 - 1
 
-ARM_NAME = r"(?!__)[A-Za-z0-9_-]{1,64}"
+# Each arm is a folder of the result; some names are devices on some systems.
+ARM_NAME = r"(?!__)(?!(?i:con|prn|aux|nul|com\d|lpt\d)$)[A-Za-z0-9_-]{1,64}"
 Name = Annotated[str, text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "a name of letters, digits, _ and - (at most 64)")]
 Title = Annotated[str, text(r"[^\n]*", "one line of text", 300)]
 ImageFile = Annotated[str, text(r"[^\n]*\.(npy|tiff?|png|NPY|TIFF?|PNG)", "a .npy, .tif, .tiff or .png file", 1000)]
@@ -97,6 +98,9 @@ class RecordModel(Strict):
     )
     fields_h: Annotated[float | None, quantity("0 h", "100 yr", unit="h", above=True, off=True)] = Field(
         alias="fields", default=None
+    )
+    ledgers_h: Annotated[float | None, quantity("0 h", "100 yr", unit="h", above=True, off=True)] = Field(
+        alias="ledgers", default=720.0
     )
     pictures_h: list[Annotated[float, quantity("0 h", "100 yr", unit="h")]] | None = Field(
         alias="pictures", default=None, max_length=1000

@@ -25,7 +25,7 @@ from niche_sim.recorder import Segment
 from niche_sim.simulation import SPIN_UP, Saved
 from niche_sim.store.folder import replace_file, sync_folder, write_file
 from niche_sim.store.manifest import read_plain_file, seal, sha256
-from niche_sim.store.tables import decode_table, encode_table
+from niche_sim.store.tables import TABLES, decode_table, encode_table
 
 MAGIC = b"niche_sim checkpoint 1\n"
 GENERATIONS = 2
@@ -70,7 +70,7 @@ def decode(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def encode_segment(segment: Segment) -> bytes:
     """Return a segment of the record as one sealed file."""
-    frames = {name: getattr(segment, name) for name in ("series", "events", "cells")}
+    frames = {name: getattr(segment, name) for name in TABLES}
     arrays = {f"table.{n}": np.frombuffer(encode_table(f), np.uint8) for n, f in frames.items() if len(f)}
     arrays["fields"] = segment.fields
     return encode(arrays | {f"map.{name}": array for name, array in segment.maps.items()}, {})

@@ -15,7 +15,6 @@ from niche_sim.errors import InputError
 from niche_sim.store import arrays, tables
 from niche_sim.store.manifest import NAME, SUBMODEL_FORMAT, read_manifest, read_plain_file, sha256
 
-_GROUPS = ("fields.zarr", "maps.zarr", "final_state.zarr")
 _DRAWN = ("figures/", "report.html", ".")  # drawn from the result afterwards, or a file manager's own
 
 
@@ -100,6 +99,11 @@ class Result:
     def cells(self) -> pd.DataFrame:
         """One row a cell and snapshot."""
         return self._table("cells")
+
+    @cached_property
+    def ledgers(self) -> pd.DataFrame:
+        """One row an entry of a ledger and recorded time; the entries of an item at a time add up to nothing."""
+        return self._table("ledgers")
 
     def fields(self, arm: str, name: str) -> np.ndarray:
         """Snapshots of one field of one arm (nmol/L), shape (t, z, y, x)."""

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-TABLES = ("series", "events", "cells")
+TABLES = ("series", "events", "cells", "ledgers")
 
 # A unit is read from the end of a column's name; the longest matching ending wins.
 _ENDINGS = {
@@ -20,6 +20,7 @@ _ENDINGS = {
 _NAMED = {
     "arm": "name", "event": "name", "cause": "name", "kind": "name", "state": "name", "step": "tick",
     "ident": "identity", "parent": "identity", "clone": "identity", "z": "voxel", "y": "voxel", "x": "voxel",
+    "ledger": "name", "item": "name", "entry": "name", "unit": "name", "amount": "as in column unit",
     "polarisation": "1", "suitability_mean": "1", "suitability_endosteal": "1",
 }  # fmt: skip
 

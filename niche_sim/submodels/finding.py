@@ -24,7 +24,7 @@ def find_submodel(text: str) -> Path | None:
     if not path.is_file() or path.suffix not in (".yaml", ".yml"):
         return None
     try:
-        data = read_document(os.fspath(path)).data
+        data = read_document(os.fspath(path), lenient=True).data
     except InputError:
         return None  # the gate of experiments says what is wrong with it
     return path if isinstance(data, dict) and "model" in data else None

@@ -54,7 +54,7 @@ def read_spec(
     ConfigError
         An InputError with every mistake of the file.
     """
-    document = read_document(os.fspath(path))
+    document = read_document(os.fspath(path), lenient=True)
     report = Report(document)
     if not isinstance(document.data, dict):
         report.fail((), "type", "expected the file of a sub-model: model: ..., name: ...")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 
 from niche_sim.store import Result
@@ -47,6 +47,13 @@ def _draw_field(ax: Axes, volume: np.ndarray, bone: np.ndarray | None, depth: bo
     return image
 
 
+def _paint_vessels(ax: Axes, result: Result, arm: str) -> None:
+    """Paint the sinusoids of the middle plane over what has no suitability."""
+    if "sinusoid" in result.map_names(arm):
+        plane = middle(result.maps(arm, "sinusoid")[-1])
+        ax.imshow(np.where(plane, 1.0, np.nan), cmap=ListedColormap([palette.SINUSOID]), interpolation="nearest")
+
+
 def _last_bone(result: Result, arm: str) -> np.ndarray | None:
     """Return the mineral at the time of the last fields, where a map was recorded then."""
     times = result.map_times_h(arm) if "mineral" in result.map_names(arm) else np.zeros(0)
@@ -69,6 +76,8 @@ def field_sheet(result: Result) -> Figure | None:
         for row, (i, depth) in enumerate(rows):
             ax = axes[row][column]
             image = _draw_field(ax, volumes[i], _last_bone(result, arms[i]), depth, name, top)
+            if name == "suitability" and not depth:
+                _paint_vessels(ax, result, arms[i])
             if column == 0:
                 ax.set_ylabel(f"{arms[i]}\n" + ("highest of all planes" if depth else "middle plane") * stack, fontsize=11)
         axes[0][column].set_title(FIELD_LABELS.get(name, name), fontsize=12)

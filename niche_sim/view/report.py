@@ -26,6 +26,7 @@ CAPTIONS = {
 }
 ROWS = (
     ("dormant DTCs", "dormant", "{:.0f}"), ("cycling DTCs", "cycling", "{:.0f}"),
+    ("  of clones from blood", "cycling_arrived", "{:.0f}"),
     ("osteoclasts", "osteoclasts", "{:.0f}"), ("osteoblasts", "osteoblasts", "{:.0f}"),
     ("macrophages", "macrophages", "{:.0f}"), ("bone volume fraction", "bone_volume_fraction", "{:.4f}"),
     ("suitability, endosteal", "suitability_endosteal", "{:.3f}"), ("drug on bone (fmol)", "drug_surface_fmol", "{:.3g}"),
@@ -84,6 +85,8 @@ def find_divergence(result: Result) -> str:
         return "Every event is the same in all arms."
     step = min(entry[0] for entry in different)
     hours = float(events.loc[events["step"] == step, "time_h"].iloc[0])
+    if step <= 1:
+        return "The arms differ from their first tick on."
     return f"Event by event the arms are identical until {name_time(hours)}; from then on they differ."
 
 

@@ -15,9 +15,9 @@ from niche_sim.view.common import HOURS_PER_DAY, HOURS_PER_YEAR, legend_arms, ti
 from niche_sim.view.palette import FAINT
 
 SMOOTH_DAYS = {"osteoclasts": 30, "osteoblasts": 30, "macrophages": 30, "resorption_k": 90}
-# Column, heading, unit; a second column is drawn thin and dashed.
+# Column, heading, unit.
 SERIES: tuple[tuple[str, str, str], ...] = (
-    ("dormant", "Dormant DTCs", "cells"), ("cycling", "Cycling DTCs", "cells"),
+    ("dormant", "Dormant DTCs", "cells"), ("cycling", "Cycling DTCs", "cells; dotted: clones that came from blood"),
     ("suitability_endosteal", "Endosteal suitability", "0 to 1"), ("macrophages", "Macrophages", "cells, 30-day mean"),
     ("osteoclasts", "Osteoclasts", "cells, 30-day mean"), ("osteoblasts", "Osteoblasts", "cells, 30-day mean"),
     ("resorption_k", "Resorption", "10³ µm³/d, 90-day mean"), ("bone_change", "Bone volume", "% change from start"),
@@ -74,6 +74,8 @@ def _draw_series(ax: Axes, frames: Mapping[str, pd.DataFrame], order: Sequence[s
         if name in SMOOTH_DAYS:
             ax.plot(times, frame[name], color=look["color"], linewidth=0.6, alpha=0.22, zorder=1)
         steps = "steps-post" if name in ("dormant", "cycling") else "default"
+        if name == "cycling" and frame["cycling_arrived"].any():
+            ax.plot(times, frame["cycling_arrived"], ":", color=look["color"], linewidth=1.0, drawstyle="steps-post")
         ax.plot(times, smooth(frame, name), linewidth=1.9, drawstyle=steps, label=arm, zorder=3, **look)
     values = pd.concat([smooth(frame, name) for frame in frames.values()])
     if name in SMOOTH_DAYS and values.max() > 0:
