@@ -25,8 +25,8 @@ from niche_sim.kinds import (
 )
 from niche_sim.state import add_cell, is_free, log_event
 
-READS = ("voxels.perivascular", "voxels.suitability", "blood")
-WRITES = ("cells", "blood", "tally", "log")
+READS = ("voxels.suitability", "voxels.is_bone", "voxels.sinusoid", "voxels.perivascular")
+WRITES = ("living", "cells", "load", "hazard", "voxels.occupant", "tally", "blood", "log", "log_count")
 
 
 class Rates(NamedTuple):

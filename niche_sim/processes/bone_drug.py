@@ -11,8 +11,8 @@ import math
 from niche_sim.kernel import inner
 from niche_sim.kinds import FORMING, FREE_DRUG
 
-READS = ("voxels.exposed", "voxels.is_bone", "voxels.owner", "bmus.phase")
-WRITES = ("drug", "drug_ledger", "shared", "fields.secretion", "fields.changed")
+READS = ("voxels.owner", "voxels.is_bone", "voxels.exposed", "bmus.phase")
+WRITES = ("drug", "fields.secretion", "fields.changed", "drug_ledger", "shared")
 
 
 @inner

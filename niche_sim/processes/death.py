@@ -13,7 +13,10 @@ from niche_sim.kinds import CYCLING, DIE_BASELINE, DIE_CHEMOTHERAPY, DIE_DEPRIVA
 from niche_sim.signals import hill
 from niche_sim.surface import coat_density, touches_bmu
 
-READS = ("cells.kind", "cells.mode", "cells.voxel", "voxels.suitability", "drug", "host.chemotherapy")
+READS = (
+    "living", "cells.voxel", "cells.kind", "cells.mode", "voxels.suitability", "voxels.owner", "voxels.is_bone",
+    "voxels.perivascular", "voxels.exposed", "drug", "bmus.phase", "host.chemotherapy",
+)  # fmt: skip
 WRITES = ("hazard",)
 
 

@@ -12,8 +12,8 @@ from niche_sim.fields import solve_steady
 from niche_sim.kernel import inner
 from niche_sim.kinds import FAULT_FIELD, N_FIELDS
 
-READS = ("fields.secretion", "fields.uptake", "voxels.is_bone")
-WRITES = ("fields.concentration", "fields.changed", "fields.solves", "fault")
+READS = ("voxels.is_bone", "fields.secretion", "fields.uptake")
+WRITES = ("fields.concentration", "fields.folded", "fields.changed", "fields.solves", "fault")
 
 
 class Rates(NamedTuple):

@@ -13,7 +13,10 @@ from niche_sim.signals import hill, saturate
 from niche_sim.state import is_free
 from niche_sim.surface import coat_density
 
-READS = ("cells.kind", "cells.mode", "cells.voxel", "fields.concentration", "voxels.occupant", "drug")
+READS = (
+    "living", "cells.voxel", "cells.kind", "cells.mode", "voxels.occupant", "voxels.is_bone", "voxels.sinusoid",
+    "voxels.exposed", "drug", "fields.concentration",
+)  # fmt: skip
 WRITES = ("hazard",)
 
 

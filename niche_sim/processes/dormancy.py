@@ -25,7 +25,10 @@ from niche_sim.kinds import (
 from niche_sim.signals import hill
 from niche_sim.surface import has_quiescent_lining, touches_bmu
 
-READS = ("cells.kind", "cells.mode", "cells.voxel", "fields.concentration", "voxels.owner", "voxels.perivascular")
+READS = (
+    "living", "cells.voxel", "cells.kind", "cells.mode", "voxels.owner", "voxels.is_bone", "voxels.perivascular",
+    "fields.concentration", "bmus.phase",
+)  # fmt: skip
 WRITES = ("hazard",)
 
 

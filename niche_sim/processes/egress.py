@@ -5,7 +5,7 @@ from typing import NamedTuple
 from niche_sim.kernel import inner
 from niche_sim.kinds import CYCLING, DTC, EGRESS
 
-READS = ("cells.kind", "cells.mode", "cells.voxel", "voxels.perivascular")
+READS = ("living", "cells.voxel", "cells.kind", "cells.mode", "voxels.perivascular")
 WRITES = ("hazard",)
 
 

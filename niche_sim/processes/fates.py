@@ -46,8 +46,11 @@ from niche_sim.kinds import (
 )
 from niche_sim.state import add_cell, is_free, log_event, remove_cell
 
-READS = ("hazard",)
-WRITES = ("cells", "voxels.occupant", "voxels.corpse", "voxels.claim", "voxels.claimer", "blood", "tally", "log")
+READS = ("voxels.is_bone", "voxels.sinusoid")
+WRITES = (
+    "living", "cells", "load", "hazard", "wish", "voxels.corpse", "voxels.claim", "voxels.claimer",
+    "voxels.occupant", "duty", "tally", "blood", "log", "log_count",
+)  # fmt: skip
 
 
 @kernel

@@ -14,7 +14,7 @@ from niche_sim.kinds import DIE_BASELINE, DIE_DRUG, DIE_PHAGOCYTOSIS, DTC, FREE_
 from niche_sim.lattice import displace
 from niche_sim.signals import hill, saturate
 
-READS = ("fields.concentration", "host.plasma", "shared")
+READS = ("living", "cells.voxel", "cells.kind", "voxels.occupant", "fields.concentration", "shared", "host.plasma")
 WRITES = ("cells.polarisation", "load", "hazard", "voxels.corpse", "voxels.support")
 
 

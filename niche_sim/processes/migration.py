@@ -29,8 +29,11 @@ from niche_sim.kinds import (
 from niche_sim.signals import free_rankl
 from niche_sim.state import is_free, move_cell
 
-READS = ("fields.concentration", "voxels.corpse")
-WRITES = ("cells.voxel", "voxels.occupant", "voxels.claim", "voxels.claimer")
+READS = (
+    "living", "cells.ident", "cells.kind", "cells.mode", "voxels.corpse", "voxels.is_bone", "voxels.sinusoid",
+    "fields.concentration",
+)  # fmt: skip
+WRITES = ("cells.voxel", "wish", "voxels.claim", "voxels.claimer", "voxels.occupant")
 
 
 class Rates(NamedTuple):

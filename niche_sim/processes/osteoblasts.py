@@ -31,9 +31,13 @@ from niche_sim.lattice import displace
 from niche_sim.signals import saturate
 from niche_sim.state import add_cell, is_free, move_cell, remove_cell, update_tissue
 
-READS = ("bmus.phase", "bmus.signal", "bmus.removed", "host.bone_balance")
+READS = (
+    "voxels.owner", "voxels.sinusoid", "voxels.perivascular", "bmus.removed", "bmus.signal", "bmus.since",
+    "bmus.claims", "bmus.phase", "claimed", "host.bone_balance",
+)  # fmt: skip
 WRITES = (
-    "cells", "voxels.mineral", "voxels.is_bone", "voxels.debt", "voxels.served", "voxels.stored", "voxels.laid",
+    "living", "cells", "load", "hazard", "voxels.stored", "voxels.mineral", "voxels.debt", "voxels.laid",
+    "voxels.served", "voxels.occupant", "voxels.is_bone", "voxels.contact", "voxels.exposed", "fields.changed",
     "bmus.filled", "bmus.idle", "tally",
 )  # fmt: skip
 

@@ -41,10 +41,14 @@ from niche_sim.signals import free_rankl, hill, saturate
 from niche_sim.state import add_cell, is_free, log_event, move_cell, remove_cell, update_tissue
 from niche_sim.surface import is_near_side
 
-READS = ("fields.concentration", "host.rankl_block")
+READS = (
+    "voxels.owner", "voxels.sector", "voxels.sinusoid", "voxels.perivascular", "fields.concentration", "bmus.ident",
+    "bmus.claims", "bmus.phase", "normal", "claimed", "host.rankl_block",
+)  # fmt: skip
 WRITES = (
-    "cells", "voxels.mineral", "voxels.is_bone", "voxels.debt", "voxels.stored", "drug", "reserve",
-    "duty", "site", "bmus.removed", "bmus.signal", "drug_ledger", "tally", "log",
+    "living", "cells", "load", "hazard", "voxels.stored", "voxels.mineral", "voxels.debt", "voxels.occupant",
+    "voxels.is_bone", "voxels.contact", "voxels.exposed", "drug", "reserve", "fields.changed", "bmus.removed",
+    "bmus.signal", "site", "duty", "eroder", "tally", "drug_ledger", "log", "log_count",
 )  # fmt: skip
 
 

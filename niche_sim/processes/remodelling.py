@@ -44,8 +44,11 @@ from niche_sim.signals import free_rankl
 from niche_sim.state import log_event
 from niche_sim.surface import is_near_side, surface_normal
 
-READS = ("voxels.is_bone", "voxels.exposed", "fields.concentration", "host.activation", "reference")
-WRITES = ("bmus", "voxels.owner", "voxels.sector", "voxels.debt", "voxels.last_bmu", "opened", "tally", "log")
+READS = ("voxels.mineral", "voxels.is_bone", "voxels.exposed", "fields.concentration", "reference", "host.activation")
+WRITES = (
+    "voxels.last_bmu", "voxels.debt", "voxels.owner", "voxels.sector", "normal", "site", "duty", "claimed", "bmus",
+    "tally", "opened", "log", "log_count",
+)  # fmt: skip
 
 
 class Rates(NamedTuple):

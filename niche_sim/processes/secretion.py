@@ -27,8 +27,11 @@ from niche_sim.kinds import (
 )
 from niche_sim.signals import saturate
 
-READS = ("cells", "voxels", "duty", "site", "fields.concentration", "host.rankl_factor")
-WRITES = ("fields.secretion", "fields.uptake", "fields.changed", "reserve", "release")
+READS = (
+    "cells.kind", "cells.mode", "voxels.stroma", "voxels.occupant", "voxels.is_bone", "voxels.perivascular",
+    "voxels.contact", "fields.concentration", "bmus.phase", "site", "duty", "host.rankl_factor",
+)  # fmt: skip
+WRITES = ("reserve", "release", "fields.secretion", "fields.uptake", "fields.gathered", "fields.changed")
 
 
 class Rates(NamedTuple):

@@ -12,7 +12,10 @@ from niche_sim.kinds import CXCL12, IGF1, TGF_BETA
 from niche_sim.signals import saturate
 from niche_sim.surface import coat_density, has_quiescent_lining
 
-READS = ("voxels.contact", "voxels.perivascular", "drug", "voxels.support", "voxels.held", "fields.concentration")
+READS = (
+    "voxels.held", "voxels.support", "voxels.owner", "voxels.is_bone", "voxels.sinusoid", "voxels.perivascular",
+    "voxels.contact", "voxels.exposed", "drug", "fields.concentration",
+)  # fmt: skip
 WRITES = ("voxels.suitability",)
 
 
