@@ -1,4 +1,4 @@
-"""What tick, voxel and the tolerance of the fields do to the shipped experiment: `python benchmarks/tick_and_voxel.py [SEEDS]` prints the table.
+"""What tick, voxel and tolerance do to the shipped experiment: `python benchmarks/tick_and_voxel.py [SEEDS]` prints it.
 
 Endpoints of the control and the zoledronate arm at two years, mean and standard error over seeds. N12 asks that halving
 the tick and going from 20 to 10 um voxels move each endpoint by less than its uncertainty.

@@ -1,9 +1,13 @@
 """What a run would need, before it is run: voxels, cells, ticks, memory, disk, and how fine the tick is."""
 
 import math
+from pathlib import Path
 from typing import Any
 
-INTERPRETER_BYTES = 350 << 20  # Python with the engine, its compiled code and the tables, before any niche
+from niche_sim.errors import ResourceError
+
+INTERPRETER_BYTES = 440 << 20  # Python with the engine, its compiled code, tables and figures, before any niche
+COMPILER_BYTES = 850 << 20  # peak while the engine is being compiled
 MAP_BYTES = 30  # a voxel and snapshot of all maps
 SNAPSHOT_RATIO = 0.4  # compressed share of rounded fields (measured on noisy fields)
 FIGURE_BYTES = 11 << 20  # figures and report of a two-arm experiment
@@ -46,6 +50,70 @@ def measure_state(experiment: Any) -> dict[str, Any]:
         "bmus": sizes["bmus"],
         "state_bytes": sum(array.nbytes for array in flatten(state).values()), "lattice_bytes": tables,
     }  # fmt: skip
+
+
+def find_memory() -> int:
+    """Return the bytes of memory that this process may still take."""
+    import psutil
+
+    bounds = [psutil.virtual_memory().available]
+    limit = Path("/sys/fs/cgroup/memory.max")  # of a container
+    if limit.is_file() and limit.read_text().strip().isdigit():
+        bounds.append(int(limit.read_text()))
+    if hasattr(psutil, "RLIMIT_AS"):
+        soft = psutil.Process().rlimit(psutil.RLIMIT_AS)[0]
+        bounds += [soft] if soft > 0 else []
+    return min(bounds)
+
+
+def forecast_memory(experiment: Any, threads: int | None = None) -> int:
+    """Return the peak memory (bytes) of a run by arithmetic alone, before its scene is made."""
+    from niche_sim.config.checks import count_voxels
+    from niche_sim.config.schema import GeneratedScene
+    from niche_sim.initial import LOG_ROWS, MOST_CELLS
+    from niche_sim.lattice import build_world
+    from niche_sim.state import allocate_state, flatten
+
+    scene = experiment.scene
+    if not isinstance(scene, GeneratedScene):
+        return 0  # an image is in memory already when its size is known
+    n, drugs = count_voxels(scene), max(len(experiment.host_drugs()), 1)
+
+    def weigh(edge: int, cells: int) -> tuple[int, int]:
+        world = build_world((edge if len(scene.size_um) == 3 else 1, edge, edge), scene.voxel_um, scene.periodic)
+        state = allocate_state(world, cells=cells, bmus=1, sectors=1, claim=1, drugs=drugs, log=LOG_ROWS)
+        tables = world.neighbours.nbytes + world.reach.nbytes + world.around.nbytes
+        return sum(array.nbytes for array in flatten(state).values()) + tables, world.n
+
+    (small, few), (large, more), (roomy, _) = weigh(8, 1), weigh(24, 1), weigh(8, 1001)
+    state = small + (large - small) / (more - few) * n + (roomy - small) / 1000 * min(n, MOST_CELLS)
+    return int(sum_memory(experiment, threads, n, state, 0))
+
+
+def sum_memory(experiment: Any, threads: int | None, voxels: int, state: float, lattice: float) -> float:
+    """Return the peak memory of a run from the bytes of one state and of the lattice's tables."""
+    arms, record = len(experiment.arms), experiment.record
+    # The start, one a running arm, and the final copy of each finished arm.
+    states = 1 + min(threads or arms, arms) + arms
+    snapshots = 7 * voxels * _snapshots(record.fields_h, experiment.length_h, experiment.tick_h)
+    maps = voxels * len(record.pictures_h) * MAP_BYTES
+    return INTERPRETER_BYTES + lattice + state * states + arms * (16 * snapshots + maps)
+
+
+def check_memory(experiment: Any, threads: int | None = None) -> None:
+    """Refuse a run that does not fit, before anything is allocated.
+
+    Raises
+    ------
+    ResourceError
+        It needs more memory than there is.
+    """
+    need, there = forecast_memory(experiment, threads), find_memory()
+    if need > there:
+        raise ResourceError(
+            f"{experiment.name}: needs about {_size(need)} of memory, {_size(there)} are free; make scene.size smaller or "
+            "scene.voxel larger, use --threads 1, or record fields and pictures less often"
+        )
 
 
 def list_hazards(parameters: Any) -> list[tuple[str, float]]:
@@ -101,16 +169,16 @@ def estimate(experiment: Any, threads: int | None = None) -> dict[str, Any]:
     threads : int, optional
         Arms that run side by side; all by default.
     """
+    from niche_sim.kernel import is_compiled
+
     size = measure_state(experiment)
     arms = len(experiment.arms)
-    side_by_side = min(threads or arms, arms)
     record, length_h, tick_h = experiment.record, experiment.length_h, experiment.tick_h
     fields = 7 * size["voxels"] * _snapshots(record.fields_h, length_h, tick_h)
     maps = size["voxels"] * len(record.pictures_h) * MAP_BYTES
     state = size["state_bytes"]
-    # The start, one a running arm, and the final copy of each finished arm.
-    memory = INTERPRETER_BYTES + size["lattice_bytes"] + state * (1 + side_by_side + arms)
-    memory += arms * (16 * fields + maps)
+    memory = sum_memory(experiment, threads, size["voxels"], state, size["lattice_bytes"])
+    memory = memory if is_compiled() else max(memory, COMPILER_BYTES)
     disk = int(arms * (SNAPSHOT_RATIO * (4 * fields + maps) + STATE_RATIO * state)) + FIGURE_BYTES
     name, hazard = find_fastest(experiment)
     ticks = round(length_h / tick_h)
@@ -130,7 +198,7 @@ def _size(count: float) -> str:
         if count < 1000.0:
             return f"{count:.0f} {unit}"
         count /= 1000.0
-    return f"{count:.1f} GB"
+    return f"{count:.1f} GB" if count < 1000.0 else f"{count:,.0f} GB"
 
 
 def describe_plan(need: dict[str, Any]) -> list[str]:

@@ -176,12 +176,23 @@ def _shortest(steps: np.ndarray, shape: tuple[int, ...], periodic: bool) -> np.n
 
 def _spread(candidates: np.ndarray, shape: tuple[int, ...], vessel: VesselShape) -> np.ndarray:
     """Return those candidates, taken in order, that keep their distance from all taken before."""
-    chosen = np.zeros((0, 3), int)
-    for place in candidates:
-        gaps = np.linalg.norm(_shortest(chosen - place, shape, vessel.periodic), axis=1) * vessel.voxel_um
-        if not (gaps < 0.85 * vessel.spacing_um).any():
-            chosen = np.vstack([chosen, place])
-    return chosen
+    least = 0.85 * vessel.spacing_um
+    reach = int(least / vessel.voxel_um)
+    sides = [np.zeros(1, int) if n == 1 else np.arange(-reach, reach + 1) for n in shape]
+    ball = np.stack(np.meshgrid(*sides, indexing="ij"), -1).reshape(-1, 3)
+    ball = ball[np.linalg.norm(ball, axis=1) * vessel.voxel_um < least]
+    taken, chosen = np.zeros(shape, bool), []
+    for place in map(tuple, candidates.tolist()):
+        if not taken[place]:
+            chosen.append(place)
+            taken[tuple(_wrap(ball + np.array(place), shape, vessel.periodic).T)] = True
+    return np.array(chosen, int).reshape(-1, 3)
+
+
+def _wrap(voxels: np.ndarray, shape: tuple[int, ...], periodic: bool) -> np.ndarray:
+    """Return voxels that may lie outside, across faces that touch or left out."""
+    inside = ((voxels >= 0) & (voxels < shape)).all(axis=1)
+    return voxels % np.array(shape) if periodic else voxels[inside]
 
 
 def _distance(bone: np.ndarray, periodic: bool) -> np.ndarray:
@@ -202,9 +213,7 @@ def _stamp_tube(mask: np.ndarray, start: np.ndarray, step: np.ndarray, vessel: V
     along = np.linspace(0.0, 1.0, 2 * int(np.ceil(np.linalg.norm(step))) + 1)
     centres = np.round(start + along[:, None] * step).astype(int)
     voxels = (centres[:, None] + offsets[None]).reshape(-1, 3)
-    inside = ((voxels >= 0) & (voxels < mask.shape)).all(axis=1)
-    voxels = voxels % np.array(mask.shape) if vessel.periodic else voxels[inside]
-    mask[tuple(voxels.T)] = True
+    mask[tuple(_wrap(voxels, mask.shape, vessel.periodic).T)] = True
 
 
 MOST_DISAGREEMENT = 0.05  # of the voxel that is stated and the one that the image itself carries

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+import niche_sim as ns
+from niche_sim import plan
+from niche_sim.errors import ResourceError
 from niche_sim.plan import predict_growth_bias
 from niche_sim.submodels import population
 
@@ -26,3 +29,22 @@ def test_the_predicted_bias_is_the_one_that_ticks_have():
     rate = 0.15 * (1 + predict_growth_bias(0.2 / 24, 0.05 / 24, 24.0))
     assert abs(row["mean"] - 50 * np.exp(10 * rate)) < 4.2 * row["sem"]
     assert abs(row["mean"] - 50 * np.exp(10 * 0.15)) > 20 * row["sem"]
+
+
+@pytest.mark.parametrize("scene", ["trabecula_small", "trabecula_postmenopausal"])
+def test_the_forecast_is_near_what_the_built_state_needs(scene):
+    """By arithmetic alone, without the scene: within a tenth of the sum over the arrays of a real state."""
+    experiment = ns.load_experiment("e00_zoledronate_niche", sets={"scene": scene, "population.dormant_dtc": "8"})
+    size = plan.measure_state(experiment)
+    need = plan.sum_memory(experiment, 2, size["voxels"], size["state_bytes"], size["lattice_bytes"])
+    assert plan.forecast_memory(experiment, 2) == pytest.approx(need, rel=0.1)
+
+
+def test_what_does_not_fit_is_refused_before_it_is_built(monkeypatch):
+    sets = {"scene": "trabecula_3d", "scene.size": '["5 mm", "5 mm", "5 mm"]'}
+    experiment = ns.load_experiment("e00_zoledronate_niche", sets=sets)
+    monkeypatch.setattr(plan, "find_memory", lambda: 8 << 30)
+    with pytest.raises(ResourceError, match=r"needs about \d+\.\d GB of memory, 8\.6 GB are free"):
+        plan.check_memory(experiment)
+    monkeypatch.setattr(plan, "find_memory", lambda: 8 << 40)
+    plan.check_memory(experiment)

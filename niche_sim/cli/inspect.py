@@ -52,12 +52,15 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
 def plan(experiment: str, length: str | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Say how many voxels, cells, ticks, and how much memory and disk a run of EXPERIMENT needs.
 
-    Also tells the tick against its limit of accuracy: the largest hazard times the tick should stay small.
+    Also tells the tick against its limit of accuracy: the largest hazard times the tick should stay small. A run that
+    does not fit into the free memory is refused with exit code 4, as `run` refuses it.
     """
     from niche_sim.config import load_experiment
-    from niche_sim.plan import describe_plan, estimate
+    from niche_sim.plan import check_memory, describe_plan, estimate
 
-    need = estimate(load_experiment(experiment, sets=settings, length=length))
+    loaded = load_experiment(experiment, sets=settings, length=length)
+    check_memory(loaded)
+    need = estimate(loaded)
     click.echo(json.dumps(need, indent=1) if as_json else "\n".join(describe_plan(need)))
 
 

@@ -91,6 +91,7 @@ def run(
       niche-sim run my.yaml --seed 7 --set "dormancy.exit_rate=1e-4 /d" --set population.dormant_dtc=12
     """
     from niche_sim.config import load_experiment
+    from niche_sim.plan import check_memory
     from niche_sim.progress import ProgressReport
     from niche_sim.submodels.finding import find_submodel
 
@@ -101,6 +102,7 @@ def run(
     loaded = load_experiment(experiment, sets=settings, seed=seed, length=length)
     target = out if out is not None else Path("results") / loaded.name
     every = read_interval(checkpoint_every, loaded)
+    check_memory(loaded, threads or default_threads())
     with ProgressReport(quiet=quiet) as progress:
         simulate(loaded, target, threads or default_threads(), progress, every=every)
         if not no_figures:
