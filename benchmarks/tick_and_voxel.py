@@ -42,7 +42,7 @@ def measure(case, seed):
 def main(seeds):
     """Print the table."""
     jobs = [(case, seed) for case in CASES for seed in range(1, seeds + 1)]
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(2) as pool:
         rows = [row for part in pool.map(lambda job: measure(*job), jobs) for row in part]
     grouped = pd.DataFrame(rows).groupby(["arm", "case"], sort=False)
     mean, error = grouped.mean(), grouped.sem()

@@ -76,14 +76,19 @@ def follow(drug: Drug, doses: Sequence[Dose], times_h: Array) -> Trajectory:
     given, unabsorbed, absorbed, rate = _place(drug, doses, starts, stops, breaks)
     matrix = generator(drug)
     n = 3 + len(drug.peripheral)
-    # Rounding the lengths (to 1e-9 h) lets one propagator serve all equal segments.
-    lengths, which = np.unique(np.round(np.diff(breaks), 9), return_inverse=True)
+    # Rounding the lengths (to 1e-9 h) lets one propagator serve all equal segments; a series makes up for the rest.
+    exact = np.diff(breaks)
+    lengths, which = np.unique(np.round(exact, 9), return_inverse=True)
     steps = [expm(matrix * length) for length in lengths]
+    rest = exact - lengths[which]
     moving, gained = np.zeros((breaks.size, n)), np.zeros((breaks.size, len(_GAINED)))
     now = np.zeros(n)
     for i in range(breaks.size):
         if i > 0:
             after = steps[which[i - 1]][:, :n] @ now
+            if rest[i - 1] != 0.0:
+                slope = matrix @ after
+                after += rest[i - 1] * (slope + 0.5 * rest[i - 1] * (matrix @ slope))
             now, gained[i] = after[:n], after[n:]
         now[_ABSORBING] += absorbed[i]
         now[CENTRAL] += given[i] - absorbed[i]
@@ -202,5 +207,5 @@ def mean_response(drug: Drug, course: Trajectory, edges: Array, half: float) -> 
         amount = course.moving[inside[rows]] @ to_plasma.T
         free = drug.free_fraction * np.maximum(amount, 0.0) / drug.central_volume
         mean = (free / (free + half)) @ weights
-        total += np.bincount(tick[rows], weights=mean * length, minlength=total.size)
+        total += np.bincount(tick[rows], weights=mean * np.diff(course.breaks)[inside[rows]], minlength=total.size)
     return total / np.diff(edges)

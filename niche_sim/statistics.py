@@ -7,6 +7,7 @@ restricted mean is the area under the curve up to a horizon.
 
 import csv
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def _fail(path: Path, line: int | None, message: str) -> InputError:
     return InputError(f"{path}{'' if line is None else f':{line}'}: {message}")
 
 
-def _read_rows(path: Path) -> list[dict[str, str]]:
+def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Return each row of a file with the number of its line."""
     try:
         if not path.is_file():
             raise _fail(path, None, "no such file" if not path.exists() else "is not a plain file; expected a CSV file")
@@ -38,7 +40,9 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
             if missing:
                 there = f"; the first line has {', '.join(names)}" if names else "; the file is empty"
                 raise _fail(path, 1, f"no column {', '.join(missing)}: expected time,event,arm{there}")
-            return list(reader)
+            if any(names.count(name) > 1 for name in COLUMNS):
+                raise _fail(path, 1, "a column is there twice")
+            return [(reader.line_num, row) for row in reader]
     except UnicodeDecodeError:
         raise _fail(path, None, "not UTF-8; save the file as UTF-8") from None
     except (OSError, csv.Error) as error:
@@ -55,7 +59,7 @@ def read_trial(path: Path) -> pd.DataFrame:
     """
     path = Path(path)
     rows = []
-    for line, row in enumerate(_read_rows(path), start=2):
+    for line, row in _read_rows(path):
         try:
             time = float(row["time"])
         except (TypeError, ValueError):
@@ -134,16 +138,19 @@ def fit_cox(frame: pd.DataFrame, arm: str) -> dict[str, float]:
     """
     try:
         from lifelines import CoxPHFitter
-        from lifelines.exceptions import ConvergenceError
+        from lifelines.exceptions import ConvergenceError, ConvergenceWarning
     except ImportError:
         raise InputError('hazard ratios need lifelines: pip install "niche_sim[trials]", or give --no-cox') from None
     if frame.loc[frame["arm"] == arm, "event"].sum() == 0 or frame.loc[frame["arm"] != arm, "event"].sum() == 0:
         raise InputError(f"arm '{arm}': there is no hazard ratio where one arm has no event; give --no-cox")
     data = pd.DataFrame({"time": frame["time"], "event": frame["event"], "arm": (frame["arm"] == arm).astype(float)})
     try:
-        fit = CoxPHFitter().fit(data, "time", "event", fit_options={"precision": 1e-12})
-    except ConvergenceError as error:
-        raise InputError(f"arm '{arm}': the hazard ratio did not converge ({error}); give --no-cox") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ConvergenceWarning)  # of a ratio that runs off to nothing or to infinity
+            fit = CoxPHFitter().fit(data, "time", "event", fit_options={"precision": 1e-12})
+    except (ConvergenceError, ConvergenceWarning):
+        message = "there is no finite hazard ratio: the arms do not overlap in time"
+        raise InputError(f"arm '{arm}': {message}; give --no-cox") from None
     row = fit.summary.loc["arm"]
     return {
         "hazard_ratio": float(np.exp(row["coef"])), "lower_95": float(np.exp(row["coef"] - NORMAL_95 * row["se(coef)"])),
@@ -182,6 +189,8 @@ def analyse(
     InputError
         An unknown reference, a horizon outside the data, or no hazard ratio.
     """
+    if not frame["event"].any():
+        raise InputError("no event happened in any arm: there is nothing to estimate")
     names = list(dict.fromkeys(frame["arm"]))
     reference = names[0] if reference is None else reference
     if reference not in names:

@@ -279,6 +279,25 @@ def test_list_names_what_is_shipped(capsys):
     assert re.search(r"^  human +Human bone marrow\.", text, re.M)
 
 
+def test_what_does_not_fit_into_the_memory_is_refused(experiment, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("niche_sim.plan.find_memory", lambda: 100 << 20)
+    for words in (("plan", experiment), ("run", experiment, "--out", tmp_path / "no")):
+        assert call(*words) == 4
+        assert "of memory" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+
+
+def test_plot_and_report_refuse_a_changed_result(finished, tmp_path, capsys):
+    shutil.copytree(finished[0], tmp_path / "changed")
+    path = tmp_path / "changed" / "events.parquet"
+    content = bytearray(path.read_bytes())
+    content[40] ^= 1
+    path.write_bytes(content)
+    for command in ("plot", "report"):
+        assert call(command, tmp_path / "changed") == 2
+        assert "events.parquet" in capsys.readouterr().err
+
+
 def test_plan_is_arithmetic_on_the_experiment(experiment, capsys):
     assert call("plan", experiment, "--json") == 0
     need = json.loads(capsys.readouterr().out)

@@ -126,6 +126,18 @@ def test_a_run_without_checkpoints_keeps_what_it_has_when_it_is_stopped(untouche
     assert "sound" in out
 
 
+def test_a_resumed_run_is_drawn_only_if_it_was_to_be(untouched, tmp_path):
+    process = start("run", *JOB, "--no-figures", "--checkpoint-every", "2 d", "--out", tmp_path / "plain")
+    while not (tmp_path / "plain.unfinished" / "run.json").exists():
+        time.sleep(0.02)
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    finish("resume", tmp_path / "plain")
+    assert not (tmp_path / "plain" / "report.html").exists()
+    assert hash_result(tmp_path / "plain") == hash_result(untouched)
+
+
 def test_a_second_run_into_a_stopped_one_is_refused(tmp_path):
     stop_early(tmp_path / "stopped")
     _, said = finish("run", *JOB, "--out", tmp_path / "stopped", code=2)

@@ -99,6 +99,8 @@ def test_null_trials_reject_five_in_a_hundred():
         ("time,event,arm\n1,1,a\nnan,1,a\n", ":3: time"),
         ("time,event,arm\n1,2,a\n", ":2: event"),
         ("time,event,arm\n1,1,\n", ":2: arm"),
+        ("time,event,arm\n1,1,a\n\n\n2,x,b\n", ":5: event"),
+        ("time,event,arm,arm\n1,1,a,a\n", ":1: a column is there twice"),
         ("time,event,arm\n", "holds no patient"),
     ],
 )
@@ -125,3 +127,12 @@ def test_no_hazard_ratio_is_said():
     assert len(analyse(frame, cox=False)["comparison"]) == 1
     with pytest.raises(InputError, match="no arm 'c'"):
         analyse(frame, reference="c")
+
+
+def test_arms_that_do_not_overlap_and_trials_without_events_are_refused():
+    apart = pd.DataFrame({"time": [1.0, 2, 3, 4], "event": [1, 1, 1, 1], "arm": ["a", "a", "b", "b"]})
+    with pytest.raises(InputError, match="no finite hazard ratio"):
+        analyse(apart)
+    assert analyse(apart, cox=False)["comparison"]["logrank_p"].iloc[0] < 0.2
+    with pytest.raises(InputError, match="no event"):
+        analyse(apart.assign(event=0), cox=False)

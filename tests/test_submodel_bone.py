@@ -52,3 +52,15 @@ def test_impossible_systems_are_refused():
         "length": "1 d", "every": "1 d", "pulses": [{"start": "2 d", "end": "1 d", "parameters": {}}],
     })  # fmt: skip
     assert [path for path, _ in bone.check(spec)] == [("parameters", "a1"), ("initial", "x1"), ("pulses", 0, "end")]
+
+
+def test_rates_below_zero_and_runaway_courses_are_refused():
+    spec = bone.Spec.model_validate({
+        "model": "bone_mean_field", "name": "t", "system": "komarova", "parameters": {"a1": -3.0, "k1": 0.0, "g11": -1.0},
+        "length": "1 d", "every": "1 d",
+    })  # fmt: skip
+    assert [path for path, _ in bone.check(spec)] == [("parameters", "a1")]
+    with pytest.raises(NumericalError, match="without bound"):
+        solve(system="komarova", parameters={"g11": 3.0}, initial={"x1": 50.0})
+    with pytest.raises(NumericalError, match="without bound"):
+        solve(system="komarova", initial={"x1": 11.06}, pulses=[{"start": "1 d", "end": "2 d", "parameters": {"g21": 1e3}}])

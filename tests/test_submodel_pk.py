@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from scipy.integrate import quad
+from scipy.linalg import expm
+from scipy.optimize import brentq
 
 from niche_sim.submodels import kill, pk
 
@@ -114,3 +116,68 @@ def test_threshold_kill_lasts_as_long_as_the_concentration_is_above_it():
     assert frame["log_survival"].iloc[-1] == pytest.approx(-0.1 * above, rel=1e-8)
     share = np.exp(-0.1 * above)
     assert frame["all_dead"].iloc[-1] == pytest.approx((1 - share) ** 7, rel=1e-8)
+
+
+def test_a_very_short_infusion_gives_the_whole_dose():
+    frame, exposure = solve(
+        CENTRE, [{"dose": "3 mg", "start": "1.123456789123 h", "infusion": "0.1 s"}], length="10 h", every="1 h"
+    )
+    assert frame["dosed_mg"].iloc[-1] == pytest.approx(3.0, rel=1e-12)
+    assert frame["concentration_mg_per_L"].iloc[-1] == pytest.approx(
+        0.3 * np.exp(-0.2 * (10 - 1.123456789123 - 0.05 / 3600)), rel=1e-9
+    )
+    assert exposure["auc_to_infinity"] == pytest.approx(1.5, rel=1e-12)
+
+
+def test_fast_exchange_is_as_exact_off_the_grid():
+    kinetics = {"volume": "1e-3 L", "clearance": "100 L/h", "peripheral": [{"volume": "5 L", "clearance": "3 L/h"}]}
+    frame, _ = solve(kinetics, [{"dose": "3 mg", "start": "0.123456789123 h"}], length="10 h", every="1 h")
+    matrix = np.array([[-103e3, 0.6], [3e3, -0.6]])
+    exact = [(expm(matrix * (t - 0.123456789123)) @ [3e3, 0.0])[0] for t in range(1, 11)]
+    assert np.allclose(frame["concentration_mg_per_L"][1:], exact, rtol=1e-9)
+
+
+@pytest.mark.parametrize("every", ["1000 h", "100 h", "1 h"])
+def test_time_above_a_threshold_does_not_depend_on_what_is_recorded(every):
+    """An oral peak of 3 h in a run of 1000 h: the roots of the Bateman function."""
+    kinetics = {"volume": "10 L", "elimination_rate": "0.5 /h", "absorption_rate": "1.7 /h"}
+    spec = kill.Spec.model_validate({
+        "model": "kill", "name": "t", "kinetics": kinetics, "doses": [{"dose": "100 mg", "start": "3 h", "route": "oral"}],
+        "kill": {"law": "threshold", "kmax": "0.2 /h", "threshold": "3000 nmol/L"}, "length": "1000 h", "every": every,
+    })  # fmt: skip
+
+    def excess(t):
+        return 10_000 * 1.7 / 1.2 * (np.exp(-0.5 * t) - np.exp(-1.7 * t)) - 3000
+
+    above = brentq(excess, 1.02, 20) - brentq(excess, 0, 1.02)
+    found = kill.run(spec, lambda fraction: None)["survival"]["log_survival"].iloc[-1]
+    assert found == pytest.approx(-0.2 * above, rel=1e-10)
+
+
+def test_a_steep_hill_far_above_its_half_effect_kills_at_kmax():
+    frame = survive({"law": "hill", "kmax": "0.3 /h", "half": "1e-9 nmol/L", "exponent": 20}, length="3 h")
+    assert frame["log_survival"].iloc[-1] == pytest.approx(-0.9, rel=1e-9)
+
+
+def test_equal_rates_have_no_full_set_of_eigenvectors_and_are_followed_all_the_same():
+    kinetics = CENTRE | {"absorption_rate": "0.2 /h"}
+    spec = kill.Spec.model_validate({
+        "model": "kill", "name": "t", "kinetics": kinetics, "doses": [{"dose": "100 mg", "route": "oral"}],
+        "kill": {"law": "hill", "kmax": "0.4 /h", "half": "900 nmol/L", "exponent": 2}, "length": "60 h", "every": "60 h",
+    })  # fmt: skip
+    found = kill.run(spec, lambda fraction: None)["survival"]["log_survival"].iloc[-1]
+
+    def hazard(t):
+        return 0.4 / (1 + (900 / (20_000 * 0.2 * t * np.exp(-0.2 * t))) ** 2) if t > 0 else 0.0
+
+    exact = -quad(hazard, 0, 60, points=[1, 5, 20], epsabs=1e-12, limit=500)[0]
+    assert found == pytest.approx(exact, rel=1e-8)
+
+
+def test_growth_beyond_numbers_and_doses_that_are_none_are_refused():
+    spec = kill.Spec.model_validate({
+        "model": "kill", "name": "t", "kinetics": CENTRE, "kill": {"law": "linear", "slope": "1 L/nmol/h"},
+        "doses": [{"dose": "1 mg", "start": "5 h", "until": "2 h", "interval": "1 h"}], "growth": "10 /h",
+        "length": "1000 h", "every": "1 h",
+    })  # fmt: skip
+    assert [path for path, _ in kill.check(spec)] == [("doses", 0, "until"), ("growth",)]

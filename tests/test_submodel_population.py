@@ -148,3 +148,39 @@ def test_same_seed_same_numbers_on_any_number_of_replicates():
 def test_the_ceiling_is_an_error_that_names_the_replicate():
     with pytest.raises(ResourceError, match="replicate 0 met the ceiling of 100"):
         simulate(rates={"birth": "1 /d"}, initial={"cycling": 50}, ceiling=100, replicates=10)
+
+
+@pytest.mark.parametrize("method", ["exact", "tick"])
+@pytest.mark.parametrize("rate", [3.0, 40.0])
+def test_many_arrivals_in_one_tick_are_all_counted(method, rate):
+    """Without losses: Poisson of mean rate x time, however many fall into one tick (5 and 1,200 in mean here)."""
+    tables = simulate(
+        method=method, tick="30 h", rates={"immigration": f"{rate} /h"}, length="60 h", every="60 h", seed=14,
+        replicates=2000,
+    )  # fmt: skip
+    agrees(moments(tables).iloc[-1], rate * 60, rate * 60, n=2000)
+
+
+def test_many_batches_in_one_tick_have_sizes_of_their_own():
+    """A compound Poisson number of geometric batches: variance r t E[m^2], at 180 batches a tick."""
+    tables = simulate(
+        method="tick", tick="6 h", rates={"batch": "30 /h"}, batches={"size": 10, "law": "geometric"}, length="60 h",
+        every="60 h", replicates=4000, seed=3,
+    )  # fmt: skip
+    agrees(moments(tables).iloc[-1], 18_000.0, 1800 * (2 * 100 - 10), n=4000)
+
+
+@pytest.mark.parametrize(
+    ("keys", "where"),
+    [
+        ({"rates": {"batch": "1 /h"}, "batches": {"size": 2.5}}, ("batches", "size")),
+        ({"rates": {"birth": "1e6 /h", "death": "1e6 /h"}, "initial": {"cycling": 100_000}}, ("replicates",)),
+        ({"rates": {"immigration": "1000 /h", "emigration": "1000 /h"}, "replicates": 1_000_000}, ("replicates",)),
+        ({"method": "tick", "tick": "1 s", "initial": {"cycling": 10_000}}, ("replicates",)),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused_before_it_runs(keys, where):
+    spec = population.Spec.model_validate(
+        {"model": "population", "name": "t", "length": "3 yr", "every": "1 yr", "replicates": 10_000} | keys
+    )
+    assert [path for path, _ in population.check(spec)] == [where]

@@ -19,7 +19,7 @@ from niche_sim.cli.inspect import check, listing, plan, schema, sources
 from niche_sim.cli.results import hash_command, plot, report, verify
 from niche_sim.cli.run import ENGINE_THREAD, run
 from niche_sim.cli.trial import stats
-from niche_sim.errors import InputError, NicheSimError
+from niche_sim.errors import InputError, NicheSimError, ResourceError
 
 _EPILOG = """\b
 Examples:
@@ -82,13 +82,16 @@ def _invoke(arguments: Sequence[str] | None) -> int:
     except NicheSimError as error:
         _say(error)
         return error.exit_code
-    except MemoryError:
-        click.echo("niche-sim: not enough memory; `niche-sim plan EXPERIMENT` tells the need", err=True)
-        return 4
     except BrokenPipeError:
         # The reader of a pipe (head, less) left: not an error, but nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        click.echo(f"niche-sim: {error.filename or 'a file'}: {error.strerror or error}", err=True)
+        return ResourceError.exit_code
+    except MemoryError:
+        click.echo("niche-sim: not enough memory; `niche-sim plan EXPERIMENT` tells the need", err=True)
+        return 4
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -41,7 +41,8 @@ def resume(directory: Path, threads: int | None, quiet: bool) -> None:
     experiment = load_experiment(str(folder / "resolved.yaml"))
     with ProgressReport(quiet=quiet) as progress:
         simulate(experiment, target, threads or default_threads(), progress, every=about["every"], resuming=True)
-        draw(target, progress)
+        if about["figures"]:
+            draw(target, progress)
     assert not place_of(target).exists()
     if not quiet:
         click.echo("\n".join(summarise(target)))

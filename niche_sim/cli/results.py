@@ -49,13 +49,22 @@ def _count(number: int) -> str:
     return f"{number} {'file is' if number == 1 else 'files are'} not as written"
 
 
+def _require_sound(directory: Path) -> None:
+    """Refuse what is no result, or not the one that was written, before anything is drawn from it."""
+    from niche_sim.store import load
+    from niche_sim.store import verify as find_problems
+
+    load(directory)
+    problems = find_problems(directory)
+    if problems:
+        raise InputError("\n".join(f"{directory / problem.path}: {problem.message}" for problem in problems))
+
+
 @click.command(short_help="Draw the figures of a result.")
 @_FOLDER
 def plot(directory: Path) -> None:
     """Draw the figures of the result in DIR again, into DIR/figures."""
-    from niche_sim.store import load
-
-    load(directory)  # refuses what is no result before anything is drawn
+    _require_sound(directory)
     from niche_sim.view.figures import draw_figures
 
     for path in draw_figures(directory):
@@ -66,9 +75,7 @@ def plot(directory: Path) -> None:
 @_FOLDER
 def report(directory: Path) -> None:
     """Write the report of the result in DIR again: one HTML file that needs nothing else."""
-    from niche_sim.store import load
-
-    load(directory)
+    _require_sound(directory)
     from niche_sim.view.report import write_report
 
     click.echo(str(write_report(directory)))

@@ -91,7 +91,6 @@ def run(
       niche-sim run my.yaml --seed 7 --set "dormancy.exit_rate=1e-4 /d" --set population.dormant_dtc=12
     """
     from niche_sim.config import load_experiment
-    from niche_sim.plan import check_memory
     from niche_sim.progress import ProgressReport
     from niche_sim.submodels.finding import find_submodel
 
@@ -102,9 +101,8 @@ def run(
     loaded = load_experiment(experiment, sets=settings, seed=seed, length=length)
     target = out if out is not None else Path("results") / loaded.name
     every = read_interval(checkpoint_every, loaded)
-    check_memory(loaded, threads or default_threads())
     with ProgressReport(quiet=quiet) as progress:
-        simulate(loaded, target, threads or default_threads(), progress, every=every)
+        simulate(loaded, target, threads or default_threads(), progress, every=every, figures=not no_figures)
         if not no_figures:
             draw(target, progress)
     if not quiet:
@@ -138,12 +136,15 @@ def read_interval(text: str | None, experiment: Any) -> int | None:
 
 
 def simulate(
-    experiment: Any, target: Path, threads: int, progress: "ProgressReport", *, every: int | None, resuming: bool = False
-) -> None:
+    experiment: Any, target: Path, threads: int, progress: "ProgressReport", *, every: int | None, figures: bool = True,
+    resuming: bool = False,
+) -> None:  # fmt: skip
     """Run an experiment into a results folder, from its checkpoints if it is being resumed.
 
     Raises
     ------
+    ResourceError
+        It does not fit into the memory.
     Interrupted
         Stopped from outside; what was done is kept beside the folder.
     """
@@ -153,10 +154,12 @@ def simulate(
     started = datetime.now(UTC)
     with reserve(target) as place:
         # Imported only now: a folder that cannot be used must be refused at once.
+        from niche_sim.plan import check_memory
         from niche_sim.simulation import run_experiment
         from niche_sim.store.checkpoints import Checkpoints
 
-        keeper = Checkpoints(place.target, encode_configuration(experiment), every, progress.say)
+        check_memory(experiment, threads)
+        keeper = Checkpoints(place.target, encode_configuration(experiment), every, progress.say, figures)
         if keeper.folder.exists() and not resuming:
             raise InputError(f"{keeper.folder}: holds a stopped run; `niche-sim resume {target}` goes on, or remove it")
         if every:

@@ -32,5 +32,6 @@ def stats(file: Path, out: Path | None, reference: str | None, horizon: float | 
             for name, content in encode_tables(tables).items():
                 write_file(place.partial / name, content)
             place.publish()
-    for name in ("arms", "comparison"):
-        click.echo(tables[name].to_string(index=False))
+    click.echo(tables["arms"].to_string(index=False))
+    one = "one arm: there is nothing to compare"
+    click.echo(tables["comparison"].to_string(index=False) if len(tables["comparison"]) else one)

@@ -2,9 +2,10 @@
 
 Hops are made at the rate speed / voxel edge. The direction is drawn with weights exp(taxis x relative change of the
 signal); a barred direction is a hop not made. Tumour cells follow CXCL12, precursors free RANKL, macrophages corpses. A
-tick is cut into rounds of equal length, each with claims, so that no cell moves because of its row. Of a round a cell
-hops with probability rate x length, at most a half: a walk in discrete time, whose mean square displacement is 2 d D t at
-any tick. Dormant cells, osteoclasts and osteoblasts stay.
+tick is cut into rounds of equal length. In a round a cell tries to hop with probability rate x length, at most a half: a
+walk in discrete time, whose mean square displacement is 2 d D t at any tick. Those who try go one after the other by a
+random rank, never by their row: each try is as likely as the one that undoes it, so that a crowd without taxis stays
+exactly uniform, as it would not if they all claimed at once. Dormant cells, osteoclasts and osteoblasts stay.
 """
 
 import math
@@ -33,7 +34,7 @@ READS = (
     "living", "cells.ident", "cells.kind", "cells.mode", "voxels.corpse", "voxels.is_bone", "voxels.sinusoid",
     "fields.concentration",
 )  # fmt: skip
-WRITES = ("cells.voxel", "wish", "voxels.claim", "voxels.claimer", "voxels.occupant")
+WRITES = ("cells.voxel", "wish", "voxels.claim", "voxels.occupant")
 
 
 class Rates(NamedTuple):
@@ -118,34 +119,61 @@ def count_rounds(speed, hours, voxel_um):
 
 
 @inner
+def _sink(state, root, end):
+    """Let the entry of the heap `wish[:end]` at `root` sink below all with a higher rank; ranks lie in the cells' voxels."""
+    cells, claim, wish = state.cells, state.voxels.claim, state.wish
+    row = wish[root]
+    rank_of_row = claim[cells.voxel[row]]
+    while 2 * root + 1 < end:
+        child = 2 * root + 1
+        if child + 1 < end and claim[cells.voxel[wish[child + 1]]] > claim[cells.voxel[wish[child]]]:
+            child += 1
+        if claim[cells.voxel[wish[child]]] <= rank_of_row:
+            break
+        wish[root] = wish[child]
+        root = child
+    wish[root] = row
+
+
+@inner
+def _sort_by_rank(state, count):
+    """Put the rows in `wish[:count]` in order of rank (heapsort: in place, no worst case)."""
+    wish = state.wish
+    for root in range(count // 2 - 1, -1, -1):
+        _sink(state, root, count)
+    for end in range(count - 1, 0, -1):
+        wish[0], wish[end] = wish[end], wish[0]
+        _sink(state, 0, end)
+
+
+@inner
 def _hop_round(state, rates, world, tick, number, rounds):
     cells, voxels, wish = state.cells, state.voxels, state.wish
     stream = S_MOVE + 256 * number
+    count = 0
     for row in range(state.living[0]):
-        wish[row] = -1
         speed = _speed(rates.migration, cells.kind[row], cells.mode[row])
         if speed <= 0.0:
             continue
-        u, which = uniform_pair(tick.key, cells.ident[row], tick.step, stream)
-        if u >= speed / world.voxel_um * tick.hours / rounds:
-            continue
+        u, _ = uniform_pair(tick.key, cells.ident[row], tick.step, stream)
+        if u < speed / world.voxel_um * tick.hours / rounds:
+            voxels.claim[cells.voxel[row]] = rank(tick.key, cells.ident[row], tick.step, S_MOVE_RANK + 256 * number)
+            wish[count] = row
+            count += 1
+    _sort_by_rank(state, count)
+    for i in range(count):
+        voxels.claim[cells.voxel[wish[i]]] = np.uint64(0)
+    for i in range(count):
+        row = wish[i]
+        _, which = uniform_pair(tick.key, cells.ident[row], tick.step, stream)
         w = choose_target(state, rates, world, cells.kind[row], cells.voxel[row], which)
-        if w < 0:
-            continue
-        wish[row] = w
-        order = rank(tick.key, cells.ident[row], tick.step, S_MOVE_RANK + 256 * number)
-        if voxels.claimer[w] < 0 or order > voxels.claim[w]:
-            voxels.claim[w], voxels.claimer[w] = order, row
-    for row in range(state.living[0]):
-        w = wish[row]
-        if w >= 0 and voxels.claimer[w] == row:
-            voxels.claimer[w], voxels.claim[w] = -1, np.uint64(0)
+        if w >= 0:
             move_cell(state, row, w)
 
 
 @inner
 def run(state, rates, world, host, tick):
-    """Move cells in as many rounds as the fastest needs to make at most half a hop a round."""
+    """Move cells in as many rounds as the fastest needs to try at most half a hop a round."""
     m = rates.migration
     fastest = max(m.tumour_speed, max(m.precursor_speed, m.macrophage_speed))
     rounds = count_rounds(fastest, tick.hours, world.voxel_um)

@@ -104,11 +104,15 @@ class Checkpoints:
         Ticks between checkpoints; None keeps one only when the run is interrupted.
     say : callable
         Told when a damaged checkpoint was passed over.
+    figures : bool
+        Whether the run is to be drawn in the end, for who resumes it.
     """
 
-    def __init__(self, target: Path, files: dict[str, bytes], every: int | None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, target: Path, files: dict[str, bytes], every: int | None, say: Callable[[str], None], figures: bool = True
+    ) -> None:
         self.folder = place_of(target)
-        self.files, self.every, self.say = files, every, say
+        self.files, self.every, self.say, self.figures = files, every, say, figures
         self.configuration = sha256(files["resolved.yaml"])
         self._kept: dict[str, list[str]] = {}  # checksums of the segments on disk, by arm
         self._number: dict[str, int] = {}
@@ -130,8 +134,8 @@ class Checkpoints:
             if self._begun:
                 return
             if not self.exists:
-                about = {"format": "niche_sim unfinished run", "every": self.every, "sources": hash_sources()}
-                sealed = seal(about | {"configuration_sha256": self.configuration})
+                about = {"format": "niche_sim unfinished run", "every": self.every, "figures": self.figures}
+                sealed = seal(about | {"configuration_sha256": self.configuration, "sources": hash_sources()})
                 fresh = self._hide("new")
                 for name, content in (self.files | {"run.json": sealed}).items():
                     write_file(fresh / name, content)

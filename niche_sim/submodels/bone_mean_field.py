@@ -58,6 +58,7 @@ COLUMNS = {
 }  # fmt: skip
 
 
+_MOST, _MOST_CALLS = 1e15, 1_000_000  # of a variable; of evaluations between two changes of parameters
 class PulseModel(Strict):
     """Parameters that differ between two times."""
 
@@ -81,6 +82,13 @@ def _defaults(system: str) -> dict[str, float]:
     return KOMAROVA if system == "komarova" else LEMAIRE
 
 
+def _is_sound(system: str, name: str, value: float) -> bool:
+    """Whether a parameter may have a value: exponents (g) and what comes from outside (I) any, others above 0."""
+    if name.startswith(("g", "I")):
+        return True
+    return value > 0.0 or (value == 0.0 and system == "komarova" and name in ("k1", "k2"))
+
+
 def check(spec: Spec) -> Mistakes:
     """Return mistakes across keys."""
     known, variables = _defaults(spec.system), VARIABLES[spec.system]
@@ -89,6 +97,12 @@ def check(spec: Spec) -> Mistakes:
     words = f"unknown parameter; {spec.system} has {', '.join(known)}"
     told = f"unknown variable; there is {', '.join(variables)}"
     found: Mistakes = [((*where, name), words) for where, names in places for name in names if name not in known]
+    found += [
+        ((*where, name), "is a rate or an amount: expected a number above 0")
+        for where, names in places
+        for name, value in names.items()
+        if name in known and not _is_sound(spec.system, name, value)
+    ]
     found += [(("initial", name), told) for name in spec.initial if name not in variables]
     found += [(("pulses", i, "end"), "is not after its start") for i, p in enumerate(spec.pulses) if p.end_h <= p.start_h]
     if spec.length_h / spec.every_h > 1_000_000:
@@ -168,8 +182,16 @@ def _integrate(spec: Spec, p: dict[str, float], start: np.ndarray, reference: np
             if pulse.start_h / DAY <= a and b <= pulse.end_h / DAY:
                 held |= pulse.parameters
 
-        def rate(_: float, y: np.ndarray, held: dict[str, float] = held) -> Any:
-            return rate_komarova(y, held, reference) if spec.system == "komarova" else rate_lemaire(y, held)
+        calls = 0
+
+        def rate(t: float, y: np.ndarray, held: dict[str, float] = held) -> Any:
+            nonlocal calls
+            calls += 1
+            with np.errstate(all="ignore"):
+                change = rate_komarova(y, held, reference) if spec.system == "komarova" else rate_lemaire(y, held)
+            if not (np.abs(y) < _MOST).all() or not np.isfinite(change).all() or calls > _MOST_CALLS:
+                raise NumericalError(f"{spec.system}: the numbers grow without bound, or too fast to follow, at {t:.6g} d")
+            return change
 
         inside = np.flatnonzero((times > a) & (times <= b))
         asked = np.unique(np.append(times[inside], b))

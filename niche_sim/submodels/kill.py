@@ -18,6 +18,7 @@ from scipy.optimize import brentq
 
 from niche_sim.config.quantity import choice, quantity, refuse, whole
 from niche_sim.config.schema import Strict
+from niche_sim.drugs import Drug
 from niche_sim.pharmacokinetics import CENTRAL, follow, generator
 from niche_sim.regimens import list_doses
 from niche_sim.submodels.base import Mistakes, Progress, SubModel, Tables
@@ -26,6 +27,9 @@ from niche_sim.submodels.pk import DoseModel, KineticsModel, Solution, check_dos
 MODEL = "kill"
 SCHEME = "exact concentration; Gauss-Legendre quadrature of the kill hazard between events, refined to 1e-10"
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
+_WELL_CONDITIONED = 1e5  # of the eigenvectors: ten digits are left
+_PIECES_AT_ONCE = 8192
+_MOST_LOG = 700.0
 _CONCENTRATION = quantity("0 nmol/L", "1e12 nmol/L", unit="nmol/L", above=True)
 
 COLUMNS = {
@@ -65,8 +69,9 @@ class KillModel(Strict):
             return (self.slope or 0.0) * c
         if self.law == "threshold":
             return np.where(c >= (self.threshold or 0.0), self.kmax_h or 0.0, 0.0)
-        ratio = (c / (self.half or 1.0)) ** self.exponent
-        return (self.kmax_h or 0.0) * ratio / (1.0 + ratio)
+        with np.errstate(divide="ignore", over="ignore"):  # no drug, and far below the half effect: no kill
+            inverse = ((self.half or 1.0) / c) ** self.exponent
+        return (self.kmax_h or 0.0) / (1.0 + inverse)
 
 
 class Spec(SubModel):
@@ -83,7 +88,10 @@ class Spec(SubModel):
 
 def check(spec: Spec) -> Mistakes:
     """Return mistakes across keys."""
-    return check_doses(spec.kinetics, spec.doses, spec.length_h, spec.every_h)
+    found = check_doses(spec.kinetics, spec.doses, spec.length_h, spec.every_h)
+    if spec.growth_h * spec.length_h + np.log(spec.cells) > _MOST_LOG:
+        found.append((("growth",), "gives more cells than a number can hold; run for less time"))
+    return found
 
 
 def _list_events(solution: Solution, end_h: float) -> np.ndarray:
@@ -94,6 +102,16 @@ def _list_events(solution: Solution, end_h: float) -> np.ndarray:
     return np.unique([t for t in times if t <= end_h])
 
 
+def _watch_centre(drug: Drug, times: np.ndarray) -> np.ndarray:
+    """Return rows, shape (t, moving states), that give the amount in the centre `times` (h) after known amounts."""
+    n = 3 + len(drug.peripheral)
+    matrix = generator(drug)[:n, :n]
+    values, vectors = np.linalg.eig(matrix)
+    if np.linalg.cond(vectors) < _WELL_CONDITIONED:
+        return ((np.exp(np.outer(times, values)) * vectors[CENTRAL]) @ np.linalg.inv(vectors)).real
+    return np.array([expm(matrix * time)[CENTRAL] for time in times])  # two equal rates: no full set of eigenvectors
+
+
 def _integrate_pieces(spec: Spec, solution: Solution, edges: np.ndarray) -> np.ndarray:
     """Return the integral of the hazard over each piece between `edges`; no event lies inside a piece.
 
@@ -102,50 +120,54 @@ def _integrate_pieces(spec: Spec, solution: Solution, edges: np.ndarray) -> np.n
     """
     doses = list_doses(solution.courses, {"drug": solution.drug}, float(edges[-1]))
     path = follow(solution.drug, doses, edges)
-    start = np.searchsorted(path.breaks, edges[:-1])
-    lengths, which = np.unique(np.round(np.diff(edges), 9), return_inverse=True)
+    start, exact = np.searchsorted(path.breaks, edges[:-1]), np.diff(edges)
+    lengths, which = np.unique(np.round(exact, 9), return_inverse=True)
     total = np.zeros(len(edges) - 1)
     for i, length in enumerate(lengths):
-        rows = np.flatnonzero(which == i)
-        moving, before = path.moving[start[rows]], np.full(len(rows), np.inf)
-        for cuts in (8, 16, 32, 64):
-            now = _gauss(spec, solution, moving, length, cuts)
-            if (np.abs(now - before) <= 1e-10 * np.abs(now) + 1e-300).all():
-                break
-            before = now
-        total[rows] = now
-    return total
+        for rows in np.array_split(np.flatnonzero(which == i), 1 + (which == i).sum() // _PIECES_AT_ONCE):
+            moving, before = path.moving[start[rows]], np.full(len(rows), np.inf)
+            for cuts in (8, 16, 32, 64):
+                now = _gauss(spec, solution, moving, float(length or exact[rows[0]]), cuts)
+                if (np.abs(now - before) <= 1e-10 * np.abs(now) + 1e-300).all():
+                    break
+                before = now
+            total[rows] = now
+    return total * np.where(lengths[which] > 0, exact / np.where(lengths[which] > 0, lengths[which], 1.0), 1.0)
 
 
 def _gauss(spec: Spec, solution: Solution, moving: np.ndarray, length: float, cuts: int) -> np.ndarray:
     """Return the integral over pieces of one length that begin with amounts `moving`, shape (pieces, states)."""
     ends = np.concatenate([[0.0], length * 2.0 ** np.linspace(-20.0, 0.0, cuts)])
-    matrix, n = generator(solution.drug), moving.shape[1]
-    total = np.zeros(len(moving))
-    for a, b in pairwise(ends):
-        for node, weight in zip(_NODES, _WEIGHTS):
-            to_centre = expm(matrix * (0.5 * (a + b) + 0.5 * (b - a) * node))[CENTRAL, :n]
-            level = moving @ to_centre / solution.drug.central_volume
-            total += 0.5 * (b - a) * weight * spec.kill.hazard(level)
-    return total
+    half = 0.5 * np.diff(ends)[:, None]
+    times, weights = (ends[:-1, None] + half * (1.0 + _NODES)).ravel(), (half * _WEIGHTS).ravel()
+    level = moving @ _watch_centre(solution.drug, times).T / solution.drug.central_volume
+    return spec.kill.hazard(level) @ weights
 
 
-def _excess(time_h: float, spec: Spec, solution: Solution) -> float:
-    return float(solution.at([time_h])["concentration"][0]) - (spec.kill.threshold or 0.0)
+def _list_crossings(spec: Spec, solution: Solution, end_h: float) -> list[float]:
+    """Return the times at which the concentration crosses the threshold.
 
-
-def _split_at_threshold(spec: Spec, solution: Solution, edges: np.ndarray) -> np.ndarray:
-    """Add the times at which the concentration crosses the threshold: there the hazard jumps."""
-    if spec.kill.law != "threshold" or spec.kill.threshold is None:
-        return edges
+    Between events it is a sum of few exponentials: a grid that is geometric from a fraction of the fastest of their times
+    on, whatever the recorded times, meets every rise and fall.
+    """
+    drug, events = solution.drug, _list_events(solution, end_h)
+    path = follow(drug, list_doses(solution.courses, {"drug": drug}, end_h), events)
+    n = 3 + len(drug.peripheral)
+    fastest = np.abs(np.linalg.eigvals(generator(drug)[:n, :n])).max() + 1.0 / end_h
     crossings = []
-    for a, b in pairwise(edges):
-        grid = np.linspace(a, b, 65)[1:]
-        grid = np.concatenate([[a + 1e-9 * (b - a)], grid[:-1], [b - 1e-9 * (b - a)]])
-        above = solution.at(grid)["concentration"] - spec.kill.threshold
-        for i in np.flatnonzero(np.sign(above[:-1]) * np.sign(above[1:]) < 0):
-            crossings.append(brentq(_excess, grid[i], grid[i + 1], (spec, solution), xtol=1e-13))
-    return np.unique(np.concatenate([edges, crossings])) if crossings else edges
+    for a, b in pairwise(events):
+        moving = path.moving[np.searchsorted(path.breaks, a)] / drug.central_volume
+        first = min(1e-4 / fastest, 0.5 * (b - a))
+        grid = np.unique(np.concatenate([[0.0], np.geomspace(first, b - a, 400), np.linspace(0.0, b - a, 65)]))
+        excess = _watch_centre(drug, grid) @ moving - (spec.kill.threshold or 0.0)
+        for i in np.flatnonzero(np.sign(excess[:-1]) * np.sign(excess[1:]) < 0):
+            inside = (drug, moving, spec.kill.threshold)
+            crossings.append(a + brentq(_find_excess, grid[i], grid[i + 1], inside, xtol=1e-13))
+    return crossings
+
+
+def _find_excess(time: float, drug: Drug, moving: np.ndarray, threshold: float) -> float:
+    return float((_watch_centre(drug, np.array([time])) @ moving)[0]) - threshold
 
 
 def integrate_kill(spec: Spec, solution: Solution, times: np.ndarray) -> np.ndarray:
@@ -153,8 +175,8 @@ def integrate_kill(spec: Spec, solution: Solution, times: np.ndarray) -> np.ndar
     if spec.kill.law == "linear":
         return (spec.kill.slope or 0.0) * solution.at(times)["exposure"]
     edges = np.unique(np.concatenate([_list_events(solution, float(times[-1])), times]))
-    edges = _split_at_threshold(spec, solution, edges)
     if spec.kill.law == "threshold":
+        edges = np.unique(np.concatenate([edges, _list_crossings(spec, solution, float(times[-1]))]))
         middle = solution.at(0.5 * (edges[:-1] + edges[1:]))["concentration"]
         parts = spec.kill.hazard(middle) * np.diff(edges)
     else:

@@ -1,9 +1,9 @@
 """Motility alone: cells that hop on a lattice by the engine's own law of migration, empty or crowded.
 
 A cell tries to hop to a face neighbour at the rate speed / voxel, so that alone and without taxis its mean square
-displacement is speed voxel t = 2 d D t with D = speed voxel / (2 d). A tick is cut into rounds, each with claims and at
-most half a hop a cell: the law holds at any tick. With taxis a the weight of a neighbour is exp(a (s' - s) / (s' + s)), s
-the signal, which here rises along x as 1 + x / length.
+displacement is speed voxel t = 2 d D t with D = speed voxel / (2 d). A tick is cut into rounds of at most half a try a
+cell, made one after the other by a random rank: the law holds at any tick, and crowds stay uniform. With taxis a the
+weight of a neighbour is exp(a (s' - s) / (s' + s)), s the signal, which here rises along x as 1 + x / length.
 """
 
 import math
@@ -15,7 +15,7 @@ from pydantic import Field
 
 from niche_sim.config import load_parameters
 from niche_sim.config.quantity import choice, quantity, whole
-from niche_sim.config.schema import SWITCHES
+from niche_sim.config.schema import SWITCHES, is_whole
 from niche_sim.draws import run_key
 from niche_sim.host import Patient, build_forcing
 from niche_sim.kinds import CXCL12, CYCLING, DTC
@@ -27,7 +27,7 @@ from niche_sim.state import State, add_cell, allocate_state
 from niche_sim.submodels.base import Mistakes, Progress, SubModel, Tables
 
 MODEL = "motility"
-SCHEME = "hops by hazards, rounds with claims; as the process migration"
+SCHEME = "hops by hazards, in rounds, tried in the order of random ranks; as the process migration"
 
 COLUMNS = {
     "displacement": {
@@ -85,6 +85,15 @@ def check(spec: Spec) -> Mistakes:
     free = math.prod(spec.voxels) * (1.0 - spec.obstacles)
     if math.prod(spec.voxels) > 20_000_000:
         found.append((("voxels",), "are more than 20 million"))
+    if math.prod(spec.voxels) * spec.replicates > 2e9:
+        found.append((("replicates",), "times the voxels are more than 2e9"))
+    if len(spec.voxels) > 1 and min(spec.voxels) < 2:
+        found.append((("voxels",), "an axis has at least 2 voxels; leave out an axis of 1"))
+    for key, hours in (("length", spec.length_h), ("every", spec.every_h)):
+        if not is_whole(hours / spec.tick_h):
+            found.append(((key,), f"is not a whole number of ticks of {spec.tick_h:g} h"))
+    if (spec.length_h / spec.every_h + 2) * spec.replicates * spec.cells > 2e8:
+        found.append((("every",), "gives more than 200 million recorded displacements"))
     if spec.cells > free:
         found.append((("cells",), f"do not fit into some {int(free)} free voxels"))
     if spec.boundary == "periodic" and any(1 < n <= 2 * _list_hops(spec)[0] for n in spec.voxels):
@@ -168,7 +177,10 @@ def _measure(spec: Spec, times: np.ndarray, ways: np.ndarray) -> pd.DataFrame:
 
 
 def _summarise(spec: Spec, displacement: pd.DataFrame, occupied: np.ndarray, expected: float) -> pd.DataFrame:
-    """Return D, its estimate, and the chi-square of occupancy against uniform (free voxels; occupied or not)."""
+    """Return D, its estimate, and the chi-square of occupancy against uniform (free voxels; occupied or not).
+
+    With the number of cells fixed the sum has a mean of free voxels, hence the factor that makes it that of a chi-square.
+    """
     dimensions = len(spec.voxels)
     last = displacement.iloc[-1]
     rng = np.random.Generator(np.random.Philox(spec.seed))
@@ -177,6 +189,7 @@ def _summarise(spec: Spec, displacement: pd.DataFrame, occupied: np.ndarray, exp
     share = expected / spec.replicates
     spread = expected * (1.0 - share)
     chi2 = float(((occupied[free] - expected) ** 2).sum() / spread) if spread > 0 else math.nan
+    chi2 *= (free.sum() - 1) / free.sum()
     rows = [
         ("diffusion_expected", spec.speed_um_h * spec.voxel_um / (2 * dimensions), "um2/h"),
         ("diffusion_found", float(last["mean_square_um2"]) / (2 * dimensions * float(last["time_h"])), "um2/h"),

@@ -22,8 +22,10 @@ from niche_sim.submodels.base import Mistakes, Progress, SubModel, Tables
 
 MODEL = "pk"
 SCHEME = "matrix exponentials between dose events; exact but for rounding"
+MOST_ROWS = 200_000
 MG_PER_NMOL = 1e-6  # per g/mol
 _RATE = quantity("0 /h", "1e6 /h", unit="1/h")
+_EXCHANGE = quantity("0 /h", "1e6 /h", unit="1/h", above=True)
 _SPAN = quantity("0 h", "100 yr", unit="h", above=True)
 
 COLUMNS = {
@@ -46,8 +48,8 @@ class TissueModel(Strict):
 
     volume_L: Annotated[float, quantity("1e-6 L", "1e6 L", unit="L")] | None = Field(default=None, alias="volume")
     clearance_L_h: Annotated[float, quantity("0 L/h", "1e6 L/h", unit="L/h")] | None = Field(default=None, alias="clearance")
-    rate_out_h: Annotated[float, _RATE] | None = Field(default=None, alias="rate_out")
-    rate_back_h: Annotated[float, _RATE] | None = Field(default=None, alias="rate_back")
+    rate_out_h: Annotated[float, _EXCHANGE] | None = Field(default=None, alias="rate_out")
+    rate_back_h: Annotated[float, _EXCHANGE] | None = Field(default=None, alias="rate_back")
 
 
 class DoseModel(Strict):
@@ -107,10 +109,12 @@ def check_doses(kinetics: KineticsModel, doses: list[DoseModel], length_h: float
             found.append((("doses", i, "route"), "an oral dose needs kinetics.absorption_rate"))
         if dose.start_h > length_h:
             found.append((("doses", i, "start"), "is after the end of the run"))
+        if dose.until_h is not None and dose.until_h <= dose.start_h:
+            found.append((("doses", i, "until"), "is not after the start, so that no dose is given"))
         if dose.interval_h is not None and (length_h - dose.start_h) / dose.interval_h > 100_000:
             found.append((("doses", i, "interval"), "gives more than 100,000 doses"))
-    if length_h / every_h > 1_000_000:
-        found.append((("every",), "gives more than a million rows"))
+    if length_h / every_h > MOST_ROWS:
+        found.append((("every",), f"gives more than {MOST_ROWS:,} rows"))
     return found
 
 

@@ -26,6 +26,7 @@ COUNTS = ("births", "deaths", "dormant_deaths", "sleeps", "wakes", "emigrations"
 FIRST = ("birth", "death", "dormant_death", "sleep", "wake", "emigration", "immigration", "batch")
 RATES = ("birth", "death", "dormant_death", "sleep", "wake", "emigration", "immigration", "batch")
 _RATE = quantity("0 /h", "1e6 /h", unit="1/h")
+MOST_STEPS = 3e10
 _PART = 2_500  # replicates a thread takes at a time
 
 COLUMNS = {
@@ -110,7 +111,32 @@ def check(spec: Spec) -> Mistakes:
         found.append((("initial", "clones"), "at most 10,000 cells can found clones of their own"))
     if spec.method == "tick" and spec.length_h / spec.tick_h > 1e8:
         found.append((("tick",), "gives more than 100 million ticks"))
+    if spec.batches.law == "fixed" and spec.batches.size % 1:
+        found.append((("batches", "size"), "a fixed size is a whole number of cells; law: geometric takes any mean"))
+    steps = forecast_steps(spec)
+    if steps > MOST_STEPS:
+        found.append((("replicates",), f"ask for some {steps:.0e} events, more than {MOST_STEPS:.0e}; ask for fewer"))
     return found
+
+
+def forecast_steps(spec: Spec) -> float:
+    """Return about how many steps of the kernel a run takes: events, or draws of cells in ticks, by the mean numbers."""
+    rates, initial = spec.rates, spec.initial
+    entering = rates.immigration + rates.batch * spec.batches.size
+    net = rates.birth * (1 if spec.at_cycle_end == "divide" else -1) - rates.death - rates.emigration
+    times = np.linspace(0.0, spec.length_h, 201)
+    with np.errstate(over="ignore"):
+        grown = np.exp(net * times)
+        fed = entering * (times if net == 0.0 else np.expm1(net * times) / net)
+        cells = (initial.cycling + initial.dormant) * np.maximum(grown, 1.0 if initial.dormant else 0.0) + fed
+    cells = np.minimum(cells + sum(batch.size for batch in spec.scheduled), spec.ceiling)
+    life = float(np.trapezoid(cells, times))
+    sizes = max(initial.cycling + initial.dormant if initial.clones else 1, 1) * spec.cycle_stages
+    if spec.method == "tick":
+        return spec.replicates * (life / spec.tick_h + spec.length_h / spec.tick_h * (1 + 0.2 * sizes))
+    leaving = rates.birth * spec.cycle_stages + rates.death + rates.sleep + rates.emigration
+    events = life * max(leaving, rates.dormant_death + rates.wake) + (rates.immigration + rates.batch) * spec.length_h
+    return spec.replicates * (events + 1.0) * (1.0 + 0.2 * sizes)
 
 
 def _found_clones(initial: InitialModel) -> np.ndarray:

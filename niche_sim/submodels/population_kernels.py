@@ -12,18 +12,19 @@ from niche_sim.processes.fates import choose_outcome
 # Kinds of event; the order of COUNTS in population.py.
 BIRTH, DEATH, DORMANT_DEATH, ASLEEP, AWAKE, EMIGRATION, IMMIGRATION, BATCH, STAGE = range(9)
 EVENTS = 9
-S_EVENT, S_CELL, S_ENTRY, S_BATCH_SIZE = 64, 65, 66, 67  # streams of this sub-model
+S_EVENT, S_CELL, S_ENTRY, S_BATCH_SIZE, S_MANY, S_MANY_BATCHES = 64, 65, 66, 67, 68, 69  # streams of this sub-model
+FEW = 30.0  # arrivals of a tick in mean, up to which one draw is inverted
 
 # Columns of `rates` (1/h): per cell but for the last two.
 R_BIRTH, R_DEATH, R_DORMANT_DEATH, R_SLEEP, R_WAKE, R_EMIGRATION, R_IMMIGRATION, R_BATCH = range(8)
 
 
 @inner
-def _draw_batch(key, replicate, number, mean, geometric):
+def _draw_batch(key, identity, number, mean, geometric):
     """Return the size of a batch: fixed, or geometric from 1 with that mean."""
     if not geometric or mean <= 1.0:
         return int(round(mean))
-    u, _ = uniform_pair(key, replicate, number, S_BATCH_SIZE)
+    u, _ = uniform_pair(key, identity, number, S_BATCH_SIZE)
     return 1 + int(math.floor(math.log(u) / math.log1p(-1.0 / mean)))
 
 
@@ -98,6 +99,22 @@ def _change(cells, dormant, clone, stage, event, stages, ends_in_death):
     return event
 
 
+@inner
+def _change_one(cells, dormant, rates, stages, mark, ends_in_death):
+    """Carry out the event of one cell that `mark` falls on; return its kind, -1 for none, and 1."""
+    clone, stage, event = _pick(cells, dormant, rates, stages, mark)
+    if clone < 0:
+        return -1, 0
+    return _change(cells, dormant, clone, stage, event, stages, ends_in_death), 1
+
+
+@inner
+def _enter(cells, size, kind):
+    """Let `size` cells enter the first clone; return the kind and the size."""
+    cells[0, 0] += size
+    return kind, size
+
+
 @kernel
 def run_exact(
     key, first, replicates, rates, stages, ends_in_death, batch, geometric, scheduled, initial, times, ceiling, cells,
@@ -163,20 +180,14 @@ def run_exact(
             else:
                 mark = which * total
                 if mark < inside:
-                    clone, stage, event = _pick(cells, dormant, rates, stages, mark)
-                    if clone < 0:
-                        continue  # rounding: the mark fell on the very end
-                    kind = _change(cells, dormant, clone, stage, event, stages, ends_in_death)
-                    counts[r, kind] += 1
+                    kind, size = _change_one(cells, dormant, rates, stages, mark, ends_in_death)
                 elif mark < inside + rates[R_IMMIGRATION]:
-                    kind = IMMIGRATION
-                    cells[0, 0] += 1
-                    counts[r, kind] += 1
+                    kind, size = _enter(cells, 1, IMMIGRATION)
                 else:
-                    kind = BATCH
-                    size = _draw_batch(key, replicate, number, batch, geometric)
-                    cells[0, 0] += size
-                    counts[r, kind] += size
+                    kind, size = _enter(cells, _draw_batch(key, replicate, number, batch, geometric), BATCH)
+                if kind < 0:
+                    continue  # rounding: the mark fell on the very end
+                counts[r, kind] += size
                 if np.isnan(marks[r, 0]) and kind != STAGE:
                     marks[r, 0], marks[r, 1] = now, kind
             left = _sum_cells(cells, dormant)
@@ -215,15 +226,32 @@ def _mark_extinction(marks, r, left, now):
 
 
 @inner
-def _poisson(mean, u):
-    """Return a Poisson number by inversion of one draw; the mean of a tick is small."""
-    term = math.exp(-mean)
-    total, k = term, 0
-    while u > total and k < 1000:
+def _join(replicate, k):
+    """Return an address for the k-th thing of a replicate in one tick."""
+    return (np.uint64(replicate) << np.uint64(32)) | np.uint64(k)
+
+
+@inner
+def _poisson(mean, u, key, replicate, step, stream):
+    """Return a Poisson number: by inversion of the draw `u`, or where many arrive by counting the waits between them."""
+    if mean <= 0.0:
+        return 0
+    k = 0
+    if mean <= FEW:
+        term = math.exp(-mean)
+        total = term
+        while u > total and term > 0.0:
+            k += 1
+            term *= mean / k
+            total += term
+        return k
+    waited = 0.0
+    while True:
+        a, b = uniform_pair(key, _join(replicate, k // 2), step, stream)
+        waited -= math.log(a if k % 2 == 0 else b)
+        if waited > mean:
+            return k
         k += 1
-        term *= mean / k
-        total += term
-    return k
 
 
 @inner
@@ -243,7 +271,7 @@ def _tick_cells(key, replicate, step, rates, stages, ends_in_death, hours, hazar
                 hazards[DIE_BASELINE], hazards[DIVIDE] = rates[R_DEATH], rates[R_BIRTH] * stages
                 hazards[SLEEP], hazards[EGRESS] = rates[R_SLEEP], rates[R_EMIGRATION]
             for _ in range(n):
-                a, b = uniform_pair(key, (np.uint64(replicate) << np.uint64(32)) | np.uint64(cell), step, S_CELL)
+                a, b = uniform_pair(key, _join(replicate, cell), step, S_CELL)
                 cell += 1
                 outcome = choose_outcome(hazards, hours, a, b)
                 event = -1
@@ -291,12 +319,12 @@ def run_ticks(
                 key, replicate, step, rates, stages, ends_in_death, hours, hazards, cells, dormant, before, counts, r
             )
             u, v = uniform_pair(key, replicate, step, S_ENTRY)
-            entered = _poisson(rates[R_IMMIGRATION] * hours, u) if rates[R_IMMIGRATION] > 0.0 else 0
+            entered = _poisson(rates[R_IMMIGRATION] * hours, u, key, replicate, step, S_MANY)
             cells[0, 0] += entered
             counts[r, IMMIGRATION] += entered
             last = IMMIGRATION if entered > 0 else last
-            for k in range(_poisson(rates[R_BATCH] * hours, v) if rates[R_BATCH] > 0.0 else 0):
-                size = _draw_batch(key, replicate, step * 64 + k, batch, geometric)
+            for k in range(_poisson(rates[R_BATCH] * hours, v, key, replicate, step, S_MANY_BATCHES)):
+                size = _draw_batch(key, _join(replicate, k), step, batch, geometric)
                 cells[0, 0] += size
                 counts[r, BATCH] += size
                 last = BATCH

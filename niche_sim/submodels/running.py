@@ -40,7 +40,7 @@ def _apply(document: Document, settings: Sequence[str], seed: int | None, length
             raise InputError(f"--set {name}: there is no such key in this file")
         try:
             owner[last] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             owner[last] = value
 
 
@@ -112,7 +112,10 @@ def run_submodel(
     module, spec, mapping = read_spec(path, settings, seed, length)
     started = datetime.now(UTC)
     with reserve(target) as place:
-        tables = module.run(spec, progress)
+        try:
+            tables = module.run(spec, progress)
+        except InputError as error:  # what only shows when it is run, such as a formula that divides by nothing
+            raise InputError(f"{path}: {error}") from None
         files = encode_tables(tables) | {"resolved.yaml": dump_yaml(mapping)}
         for name in _list_inputs(spec):
             files[name] = (spec.beside / name).read_bytes()
