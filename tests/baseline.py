@@ -6,6 +6,8 @@ Do that only in a commit that means to change simulated numbers, with RESULTS an
 import json
 from pathlib import Path
 
+import numpy as np
+
 import niche_sim as ns
 
 HERE = Path(__file__).resolve().parent
@@ -16,14 +18,24 @@ SOLID = {
 CASES = {"flat and periodic": {}, "solid, closed, leaking bone": SOLID}
 
 
+def add_up(array):
+    """Return a weighted sum in which two values that change places are seen."""
+    flat = np.nan_to_num(array.ravel().astype(np.float64))
+    return float(np.abs(flat) @ (1.0 + np.arange(flat.size) % 97))
+
+
 def measure():
-    """Return every column of the series of each case and arm at its recorded times."""
+    """Return of each case and arm every column of the series at its times, and what every array of the end adds up to."""
     found = {}
     for case, changes in CASES.items():
         run = ns.run_experiment(ns.load_experiment(HERE / "lively.yaml", sets=changes))
         for arm, result in run.arms.items():
             table = result.series.drop(columns="arm").to_dict("list")
             found[f"{case}: {arm}"] = {name: [float(value) for value in column] for name, column in table.items()}
+            found[f"{case}: {arm}"] |= {
+                f"state.{name}": [float(value) for value in (array if name == "tally" else [add_up(array)])]
+                for name, array in result.final_hash_arrays.items()
+            }
     return found
 
 

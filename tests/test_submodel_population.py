@@ -47,6 +47,16 @@ def test_birth_and_death(b, d, n0):
         agrees(row, n0 * growth, spread)
 
 
+def test_rare_events_of_one_cell_take_their_time():
+    """Rates of a few a century: nothing in the first days, half of the cells after ln 2 / rate."""
+    years = np.log(2) / 0.03
+    tables = simulate(
+        length=f"{years} yr", every="10 yr", rates={"death": "0.03 /yr"}, initial={"cycling": 1}, seed=15
+    )
+    assert moments(tables)["share_zero"].iloc[0] == 0.0
+    assert abs(moments(tables)["share_zero"].iloc[-1] - 0.5) < Z * 0.5 / 100
+
+
 def test_extinction_of_one_founder():
     """P(extinct by t) = d (e^(b-d)t - 1) / (b e^(b-d)t - d)."""
     b, d, t = 0.3, 0.2, 20.0

@@ -1,6 +1,6 @@
 """Full disks, damaged files, cold starts, long runs: at length, for the deep tier.
 
-`n` trials without a failure bound its rate at 3 / n (95 % confidence): 50 full disks at 6 %, every file of a result at its own.
+`n` trials without a failure bound its rate at 3 / n (95 % confidence): 50 full disks at 6 %.
 """
 
 import os
