@@ -147,6 +147,15 @@ def _has_source(secretion):
 
 
 @kernel
+def find_invalid(concentration, secretion, uptake):
+    """Return the first voxel with a value that is not finite, or -1: a maximum would pass over it in silence."""
+    for v in range(concentration.shape[0]):
+        if not math.isfinite(concentration[v] + secretion[v] + uptake[v]):
+            return v
+    return -1
+
+
+@kernel
 def solve_steady(
     concentration, secretion, uptake, is_bone, world, diffusion, decay, bone_permeability, tolerance, most_sweeps, folded
 ):

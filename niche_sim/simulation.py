@@ -24,7 +24,7 @@ from niche_sim.kinds import (
     FIELD_NAMES,
 )
 from niche_sim.lattice import World, build_world
-from niche_sim.processes import diffusion
+from niche_sim.processes import diffusion, migration
 from niche_sim.recorder import ArmResult, Recorder, Segment
 from niche_sim.regimens import list_doses
 from niche_sim.scenes import build_scene
@@ -132,13 +132,33 @@ def raise_fault(state: State, world: World, hours: float, arm: str) -> None:
 
 
 def check_finite(state: State, hours: float, arm: str, step: int) -> None:
-    """Stop a run whose fields are no longer finite, naming field, voxel and tick."""
-    bad = ~np.isfinite(state.fields.concentration)
-    if bad.any():
-        which, voxel = (int(k[0]) for k in np.nonzero(bad))
-        raise NumericalError(
-            f"arm '{arm}', tick {step} ({step * hours / 24:.1f} d): {FIELD_NAMES[which]} is not finite at voxel {voxel}"
-        )
+    """Stop a run in whose state a number is no longer finite, naming variable, place and tick."""
+    arrays = flatten(state)
+    for name in sorted(arrays, key=lambda name: not name.startswith("fields.")):  # fields first: others follow them
+        array = arrays[name]
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            place = [int(k) for k in np.argwhere(~np.isfinite(array))[0]]
+            where = f"arm '{arm}', tick {step} ({step * hours / 24:.1f} d)"
+            if name == "fields.concentration":
+                raise NumericalError(f"{where}: {FIELD_NAMES[place[0]]} is not finite at voxel {place[1]}")
+            raise NumericalError(f"{where}: {name} is not finite at {place}")
+
+
+def check_tick(rates: Rates, world: World, hours: float) -> None:
+    """Refuse a tick in which a cell would hop more often than its rounds can follow.
+
+    Raises
+    ------
+    NumericalError
+        Naming the speed, the tick and the longest tick that can be followed.
+    """
+    for name in ("tumour_speed", "precursor_speed", "macrophage_speed"):
+        longest = migration.MOST_HOPS * migration.MOST_ROUNDS * world.voxel_um / max(getattr(rates.migration, name), 1e-300)
+        if hours > longest:
+            raise NumericalError(
+                f"migration.{name}: a tick of {hours:g} h is too long for voxels of {world.voxel_um:g} um; "
+                f"at most {longest:.3g} h"
+            )
 
 
 def _list_dose_events(regimen: Iterable[Any], drugs: dict[str, Any], length_h: float, tick_h: float) -> pd.DataFrame:
@@ -206,6 +226,7 @@ def spin_up(plan: _Plan, progress: Progress = _be_silent, keeper: Keeper | None 
     first = -plan.spin_steps
     forcing = build_forcing([], plan.drugs, plan.patient, rows, plan.hours, first * plan.hours)
     rates = build_rates(plan.experiment.parameters, plan.drugs, plan.experiment.switches)
+    check_tick(rates, plan.world, plan.hours)
     saved = keeper.load(SPIN_UP) if keeper else None
     if saved is None:
         tick = Tick(first - 1, plan.hours, plan.key)
@@ -252,6 +273,8 @@ def run_arm(
     doses = arm.regimen if (experiment.switches | dict(arm.switches))["dosing"] else []
     forcing = build_forcing(doses, plan.drugs, plan.patient, plan.steps, plan.hours)
     rates = _list_rates(plan, name)
+    for _, held in rates:
+        check_tick(held, plan.world, plan.hours)
     recorder = Recorder(plan.world, experiment.record, plan.hours, plan.steps, list(plan.drugs))
     saved = keeper.load(name) if keeper else None
     state = copy_state(start) if saved is None else rebuild(saved.arrays)

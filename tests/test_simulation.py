@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import niche_sim as ns
-from niche_sim.errors import InputError
+from niche_sim import simulation
+from niche_sim.errors import InputError, NumericalError
 from niche_sim.kinds import FULL, MINERAL_FORMED, MINERAL_REMOVED, MINERAL_START
 from niche_sim.schedule import PROCESSES, Switches
 
@@ -141,3 +142,34 @@ def test_python_interface():
     result = ns.Simulation(human, scene="trabecula_small", seed=7, spin_up="1 d", dormant_dtc=4).run("3 d")
     assert result.series["dormant"].iloc[0] == 4
     assert result.series["time_h"].iloc[-1] == 72.0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda state: state.reserve.__setitem__((0, 700), np.nan), "tgf_beta.* 700"),
+        (lambda state: state.fields.concentration.__setitem__((5, 41), np.inf), "cxcl12.* 41"),
+        (lambda state: state.drug.__setitem__((0, 300), np.nan), r"drug.* is not finite at \[0, 300\]|free_drug"),
+        (lambda state: state.voxels["held"].__setitem__(12, np.nan), r"voxels.* is not finite at \[12\]"),
+    ],
+)
+def test_what_is_not_a_number_stops_the_run_with_name_place_and_tick(monkeypatch, spoil, told):
+    """Within one recorded interval: a kernel that took a maximum over it would go on as if nothing were wrong."""
+    seed = simulation.seed_tumour
+
+    def seed_and_spoil(state, *others):
+        found = seed(state, *others)
+        state.voxels.is_bone[[700, 41]] = 0
+        spoil(state)
+        return found
+
+    monkeypatch.setattr(simulation, "seed_tumour", seed_and_spoil)
+    with pytest.raises(NumericalError, match=told) as stopped:
+        ns.run_experiment(make(length="20 d", arms={"drug": {"regimen": DRUG}}))
+    assert 0 <= int(str(stopped.value).split("tick ")[1].split(" ")[0]) <= 20
+    assert stopped.value.exit_code == 3
+
+
+def test_a_tick_too_long_for_the_fastest_cell_is_refused():
+    with pytest.raises(NumericalError, match=r"migration.precursor_speed: a tick of 24 h is too long .* at most 10.7 h"):
+        ns.run_experiment(make(time={"length": "20 d", "tick": "24 h"}, override={"migration.precursor_speed": "60 um/h"}))

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from niche_sim.fields import solve_steady
+from niche_sim.fields import find_invalid, solve_steady
 from niche_sim.kernel import inner
-from niche_sim.kinds import FAULT_FIELD, N_FIELDS
+from niche_sim.kinds import FAULT_FIELD, FAULT_NOT_FINITE, N_FIELDS
 
 READS = ("voxels.is_bone", "fields.secretion", "fields.uptake")
 WRITES = ("fields.concentration", "fields.folded", "fields.changed", "fields.solves", "fault")
@@ -35,6 +35,10 @@ def run(state, rates, world, host, tick):
     for f in range(N_FIELDS):
         if fields.changed[f] == 0:
             continue
+        invalid = find_invalid(fields.concentration[f], fields.secretion[f], fields.uptake[f])
+        if invalid >= 0:
+            state.fault[0], state.fault[1], state.fault[2], state.fault[3] = FAULT_NOT_FINITE, tick.step, invalid, f
+            return
         sweeps, _ = solve_steady(
             fields.concentration[f], fields.secretion[f], fields.uptake[f], state.voxels.is_bone, world,
             r.diffusion[f], r.decay[f], r.bone_permeability, r.tolerance, MOST_SWEEPS, fields.folded,
