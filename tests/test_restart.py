@@ -88,6 +88,21 @@ def test_checkpoints_and_threads_change_nothing(untouched, tmp_path):
     assert load(tmp_path / "kept").series.equals(load(untouched).series)
 
 
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"PYTHONHASHSEED": "1", "LC_ALL": "C", "TZ": "Asia/Tokyo"}, ["--threads", 8]),
+        ({"PYTHONHASHSEED": "77", "LANG": "de_DE.UTF-8", "NUMBA_NUM_THREADS": "1"}, ["--threads", 4]),
+        ({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}, ["--threads", 2]),
+    ],
+)
+def test_surroundings_change_nothing(untouched, tmp_path, monkeypatch, environment, words):
+    """Fresh processes in another folder, with other hash seeds, locales, time zones and threads: one hash."""
+    monkeypatch.chdir(tmp_path)
+    finish("run", *JOB, "--no-figures", *words, "--out", "here", environment=environment)
+    assert hash_result(tmp_path / "here") == hash_result(untouched)
+
+
 def stop_early(target, number=signal.SIGTERM):
     """Start a long run, stop it once an arm is running, and return how long it took to end, with what it said."""
     process = start("run", *JOB, "--no-figures", "--checkpoint-every", "2 d", "--length", "20 yr", "--out", target)
