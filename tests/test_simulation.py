@@ -153,6 +153,7 @@ def test_python_interface():
         (lambda state: state.voxels["held"].__setitem__(12, np.nan), r"voxels.* is not finite at \[12\]"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:invalid value")
 def test_what_is_not_a_number_stops_the_run_with_name_place_and_tick(monkeypatch, spoil, told):
     """Within one recorded interval: a kernel that took a maximum over it would go on as if nothing were wrong."""
     seed = simulation.seed_tumour
