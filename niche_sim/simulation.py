@@ -199,7 +199,10 @@ def spin_up(plan: _Plan, progress: Progress = _be_silent, keeper: Keeper | None 
     wanted = int(population.dormant_dtc) + int(population.cycling_dtc)
     found = seed_tumour(state, plan.world, plan.key, int(population.dormant_dtc), int(population.cycling_dtc))
     if found < wanted:
-        raise InputError(f"population: {wanted} tumour cells do not fit, the patch has {found} places for them")
+        raise InputError(
+            f"population: {wanted} tumour cells do not fit, the patch has {found} places on resting bone and beside vessels; "
+            "ask for fewer or take a larger scene"
+        )
     return state
 
 
