@@ -200,7 +200,7 @@ def spin_up(plan: _Plan, progress: Progress = _be_silent, keeper: Keeper | None 
     found = seed_tumour(state, plan.world, plan.key, int(population.dormant_dtc), int(population.cycling_dtc))
     if found < wanted:
         raise InputError(
-            f"population: {wanted} tumour cells do not fit, the patch has {found} places on resting bone and beside vessels; "
+            f"population: {wanted} tumour cells do not fit, there are {found} places on resting bone and beside vessels; "
             "ask for fewer or take a larger scene"
         )
     return state
