@@ -10,9 +10,12 @@ from niche_sim.kinds import (
     CYCLING,
     DORMANT,
     DTC,
+    FREE_DRUG,
     MACROPHAGE,
     N_SEEDED,
     OPG,
+    OSTEOBLAST,
+    OSTEOCLAST,
     PRECURSOR,
     RANKL,
     S_PLACES,
@@ -23,7 +26,7 @@ from niche_sim.lattice import World
 from niche_sim.processes import diffusion, secretion
 from niche_sim.processes.remodelling import nominal_footprint
 from niche_sim.signals import free_rankl
-from niche_sim.state import State, add_cell, allocate_state, is_free, lay_scene
+from niche_sim.state import State, add_cell, allocate_state, is_free, lay_scene, remove_cell
 from niche_sim.surface import has_quiescent_lining
 
 MOST_CELLS = 250_000
@@ -46,7 +49,7 @@ def size_tables(world: World, rates: Any, bone: np.ndarray, activation: float) -
 
 
 @kernel
-def _scatter(state, rates, world, key):
+def _scatter(state, rates, world, key, step):
     """Fill stroma, held places and the resting numbers of macrophages and precursors."""
     s = rates.suitability
     m = rates.macrophages.density if rates.switches.macrophages else 0.0
@@ -63,7 +66,7 @@ def _scatter(state, rates, world, key):
         if not is_free(voxels, v) or u >= m + p:
             continue
         kind = MACROPHAGE if u < m else PRECURSOR
-        row = add_cell(state, 0, kind, v, np.uint64(v + 1), np.uint64(0), 0)
+        row = add_cell(state, step, kind, v, np.uint64(v + 1), np.uint64(0), 0)
         if row >= 0 and kind == MACROPHAGE:
             state.cells.polarisation[row] = rates.macrophages.polarisation_start
 
@@ -106,9 +109,35 @@ def build_state(world: World, scene: Any, rates: Any, host: Any, tick: Any, drug
     """
     state = allocate_state(world, drugs=drugs, **size_tables(world, rates, scene.bone, host.activation))
     lay_scene(state, world, scene.bone, scene.sinusoid)
-    _scatter(state, rates, world, tick.key)
+    _scatter(state, rates, world, tick.key, tick.step + 1)
     _settle(state, rates, world, host, tick)
     return state
+
+
+# The cells that a process keeps; without it the patch is without them, as if it had been off from the start.
+_KEPT_BY = {"osteoclasts": (PRECURSOR, OSTEOCLAST), "osteoblasts": (OSTEOBLAST,), "macrophages": (MACROPHAGE,)}
+
+
+def clear_switched_off(state: State, switches: Any) -> None:
+    """Take away what only a process that is off would keep up: its cells, its sources, its fields; in place."""
+    for name, kinds in _KEPT_BY.items():
+        if not getattr(switches, name):
+            rows = np.flatnonzero(np.isin(state.cells.kind[: state.living[0]], kinds))
+            for row in rows[::-1]:  # from the last: removing a row moves the last one into its place
+                remove_cell(state, int(row))
+    if not switches.macrophages:
+        state.voxels.support[:] = 0.0
+    fields = state.fields
+    if not switches.bone_drug and fields.secretion[FREE_DRUG].any():
+        fields.secretion[FREE_DRUG] = 0.0
+        fields.changed[FREE_DRUG] = 1
+    if not switches.secretion and (fields.secretion.any() or fields.uptake.any()):
+        own = np.arange(len(fields.changed)) != FREE_DRUG
+        fields.secretion[own], fields.uptake[:], state.release[:] = 0.0, 0.0, 0.0
+        fields.changed[:] = 1
+    if not switches.diffusion:
+        fields.concentration[:] = 0.0
+        fields.changed[:] = 1
 
 
 @kernel

@@ -38,7 +38,7 @@ from niche_sim.state import State
 
 HOURS_PER_DAY = 24.0
 HOURS_PER_YEAR = 24.0 * 365.25
-CUMULATIVE = tuple(name for name in COUNTER_NAMES if name.startswith(("dtc_", "osteoclast_")))
+CUMULATIVE = tuple(name for name in COUNTER_NAMES if name.startswith(("dtc_", "osteoclast_", "bmu_")))
 
 
 def count_cells(state: State) -> dict[str, int]:
@@ -88,7 +88,6 @@ def measure_turnover(state: State, world: World, before: np.ndarray, hours: floa
     return {
         "resorption_um3_per_d": float(change[MINERAL_REMOVED] * per_day),
         "formation_um3_per_d": float(change[MINERAL_FORMED] * per_day),
-        "bmu_started": int(state.tally[N_BMU_STARTED]),
         "activation_frequency_per_yr": float(frequency),
     }
 
@@ -109,11 +108,13 @@ def measure_niche(state: State, world: World, plasma: float) -> dict[str, float]
     return row | {f"{name}_nmol_per_L": float(mean) for name, mean in zip(FIELD_NAMES, means)}
 
 
-def observe(state: State, world: World, before: np.ndarray, hours: float, plasma: float) -> dict[str, Any]:
-    """Return one row of the series."""
+def observe(
+    state: State, world: World, before: np.ndarray, hours: float, plasma: float, origin: np.ndarray
+) -> dict[str, Any]:
+    """Return one row of the series; its counters count from tally `origin`, that of time 0."""
     bone = measure_bone(state, world)
     turnover = measure_turnover(state, world, before, hours, bone["bone_surface_um2"])
-    counts = {name: int(state.tally[COUNTER_NAMES.index(name)]) for name in CUMULATIVE}
+    counts = {name: int((state.tally - origin)[COUNTER_NAMES.index(name)]) for name in CUMULATIVE}
     return count_cells(state) | bone | turnover | measure_niche(state, world, plasma) | counts
 
 

@@ -57,13 +57,13 @@ def find_memory() -> int:
     import psutil
 
     bounds = [psutil.virtual_memory().available]
-    limit = Path("/sys/fs/cgroup/memory.max")  # of a container
-    if limit.is_file() and limit.read_text().strip().isdigit():
-        bounds.append(int(limit.read_text()))
+    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))  # of a container
+    if limit.is_file() and used.is_file() and limit.read_text().strip().isdigit():
+        bounds.append(int(limit.read_text()) - int(used.read_text()))
     if hasattr(psutil, "RLIMIT_AS"):
         soft = psutil.Process().rlimit(psutil.RLIMIT_AS)[0]
-        bounds += [soft] if soft > 0 else []
-    return min(bounds)
+        bounds += [soft - psutil.Process().memory_info().vms] if soft > 0 else []
+    return max(min(bounds), 0)
 
 
 def forecast_memory(experiment: Any, threads: int | None = None) -> int:
@@ -129,8 +129,9 @@ def find_fastest(experiment: Any) -> tuple[str, float]:
     """Return the parameter with the largest hazard (1/h) among all arms, and that hazard."""
     fastest = ("none", 0.0)
     for arm in experiment.arms:
+        on = experiment.arm_switches(arm)
         for name, hazard in list_hazards(experiment.arm_parameters(arm)):
-            if hazard > fastest[1]:
+            if on.get(name.partition(".")[0], True) and hazard > fastest[1]:
                 fastest = (name, hazard)
     return fastest
 

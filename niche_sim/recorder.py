@@ -43,8 +43,9 @@ class Segment:
 class Recorder:
     """Collects the streams of one arm; switching one on or off never touches the state."""
 
-    def __init__(self, world: World, record: Any, hours: float, steps: int, drugs: Sequence[str] = ()):
-        self.world, self.hours, self.drugs = world, hours, drugs
+    def __init__(self, world: World, record: Any, hours: float, steps: int, drugs: Sequence[str], origin: np.ndarray):
+        """`drugs` names the columns of the state; counters count from the tally `origin`."""
+        self.world, self.hours, self.drugs, self.origin = world, hours, drugs, origin
         self.segments: list[Segment] = []
         self.want_events = bool(record.events)
         self.at = {
@@ -80,7 +81,7 @@ class Recorder:
         time_h = step * self.hours
         if step in self.at["series"]:
             tally, since = self.before or (state.tally.copy(), step)
-            row = observers.observe(state, self.world, tally, (step - since) * self.hours, plasma)
+            row = observers.observe(state, self.world, tally, (step - since) * self.hours, plasma, self.origin)
             self.series.append({"step": step, "time_h": time_h} | row)
             self.before = (state.tally.copy(), step)
         if step in self.at["cells"] or step in self.at["maps"]:

@@ -14,13 +14,13 @@ from niche_sim.drugs import build_effects
 from niche_sim.errors import InputError, Interrupted
 from niche_sim.guards import check_finite, check_tick, raise_fault
 from niche_sim.host import Forcing, build_forcing
-from niche_sim.initial import build_state, seed_tumour
+from niche_sim.initial import build_state, clear_switched_off, seed_tumour
 from niche_sim.kernel import is_compiled, is_temporary
 from niche_sim.kinds import FIELD_NAMES
 from niche_sim.lattice import World, build_world
 from niche_sim.processes import diffusion
 from niche_sim.recorder import ArmResult, Recorder, Segment
-from niche_sim.regimens import list_doses
+from niche_sim.regimens import Course, Dose, list_doses
 from niche_sim.scenes import build_scene
 from niche_sim.schedule import PROCESSES, Host, Rates, Switches, Tick, advance
 from niche_sim.state import State, copy_state, flatten, rebuild
@@ -110,14 +110,19 @@ def host_at(forcing: Forcing, i: int) -> Host:
     return Host(*(array[i] for array in forcing))
 
 
-def _list_dose_events(regimen: Iterable[Any], drugs: dict[str, Any], length_h: float, tick_h: float) -> pd.DataFrame:
+def _is_dosing(rates: list[tuple[int, Rates]], plan: "_Plan", dose: Dose) -> bool:
+    """Whether doses are switched on when this one is due."""
+    return bool([held for step, held in rates if step * plan.hours <= dose.time_h][-1].switches.dosing)
+
+
+def _list_dose_events(doses: Iterable[Dose], tick_h: float) -> pd.DataFrame:
     rows = [
         {
             "step": int(dose.time_h // tick_h), "time_h": dose.time_h, "event": "dose", "cause": dose.drug,
             "kind": "dose", "ident": np.uint64(0), "parent": np.uint64(0), "clone": 0,
             "z": np.int32(-1), "y": np.int32(-1), "x": np.int32(-1),
         }
-        for dose in list_doses(regimen, drugs, length_h)
+        for dose in doses
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -188,6 +193,7 @@ def spin_up(plan: _Plan, progress: Progress = _be_silent, keeper: Keeper | None 
     due = keeper.list_steps(plan.spin_steps) if keeper else set()
     for stop in _list_stops(done, plan.spin_steps, _stride(plan.world), due):
         _advance_to(state, rates, plan.world, forcing, clock, done, stop)
+        check_finite(state, plan.hours, SPIN_UP, first + stop)
         state.log_count[0] = 0
         done = stop
         if keeper and stop in due:
@@ -222,12 +228,13 @@ def run_arm(
 ) -> ArmResult:
     """Run one arm from a copy of `start`, or from its last checkpoint."""
     experiment, arm = plan.experiment, plan.experiment.arms[name]
-    doses = arm.regimen if (experiment.switches | dict(arm.switches))["dosing"] else []
-    forcing = build_forcing(doses, plan.drugs, plan.patient, plan.steps, plan.hours)
     rates = _list_rates(plan, name)
+    given = [dose for dose in list_doses(arm.regimen, plan.drugs, experiment.length_h) if _is_dosing(rates, plan, dose)]
+    courses = [Course(d.drug, d.dose_mg, None, d.time_h, None, d.route, d.infusion_h) for d in given]
+    forcing = build_forcing(courses, plan.drugs, plan.patient, plan.steps, plan.hours)
     for _, held in rates:
         check_tick(held, plan.world, plan.hours)
-    recorder = Recorder(plan.world, experiment.record, plan.hours, plan.steps, list(plan.drugs))
+    recorder = Recorder(plan.world, experiment.record, plan.hours, plan.steps, list(plan.drugs), start.tally.copy())
     saved = keeper.load(name) if keeper else None
     state = copy_state(start) if saved is None else rebuild(saved.arrays)
     progress("start", arm=name, total_h=plan.steps * plan.hours)
@@ -241,6 +248,7 @@ def run_arm(
     try:
         for stop in _list_stops(done, plan.steps, _stride(plan.world), recorder.list_stops(done, plan.steps), due, changes):
             now = [held for step, held in rates if step <= done][-1]
+            clear_switched_off(state, now.switches)
             _advance_to(state, now, plan.world, forcing, (plan.hours, plan.key, 0, name), done, stop)
             check_finite(state, plan.hours, name, stop)
             recorder.drain(state)
@@ -256,8 +264,7 @@ def run_arm(
             keeper.save(name, Saved(done, flatten(state), recorder.before, recorder.segments))
         raise
     progress("done", arm=name)
-    given = _list_dose_events(doses, plan.drugs, experiment.length_h, plan.hours)
-    return recorder.result(name, given, state)
+    return recorder.result(name, _list_dose_events(given, plan.hours), state)
 
 
 def run_experiment(

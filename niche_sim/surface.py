@@ -59,8 +59,9 @@ def touches_bmu(state, world, v):
         return True
     for face in range(2 * world.ndim):
         w = world.neighbours[v, face]
-        if w >= 0 and state.voxels.is_bone[w] == 1 and state.voxels.owner[w] >= 0:
-            return state.bmus.phase[state.voxels.owner[w]] != FORMING
+        owner = state.voxels.owner[w] if w >= 0 else -1
+        if owner >= 0 and state.voxels.is_bone[w] == 1 and state.bmus.phase[owner] != FORMING:
+            return True
     return False
 
 

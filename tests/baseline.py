@@ -15,7 +15,9 @@ SOLID = {
     "scene.size": '["0.4 mm", "0.4 mm", "0.4 mm"]', "scene.boundary": "closed", "scene.sinusoid_spacing": "150 um",
     "fields.bone_permeability": "0.1", "time.spin_up": "40 d", "time.length": "15 d", "population.cycling_dtc": "10",
 }  # fmt: skip
-CASES = {"flat and periodic": {}, "solid, closed, leaking bone": SOLID}
+DRUG = "drugs.zoledronate"
+BENT = {f"{DRUG}.skeleton.return_fraction.value": "0.3", f"{DRUG}.effects.osteoclast.hill.value": "1.5"}
+CASES = {"flat and periodic": BENT, "solid, closed, leaking bone": SOLID}
 
 
 def add_up(array):

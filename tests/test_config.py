@@ -469,7 +469,7 @@ def test_one_mistake_is_one_problem(changes, path, said):
         ({"interval": "1 min"}, "interval", "is less than 1 h"),
         ({"dose": "-4 mg"}, "dose", "is less than 0 mg"),
         ({"dose": "4 mg/L"}, "dose", "expected a mass"),
-        ({"route": "oral"}, "route", "has no absorption_rate"),
+        ({"route": "oral"}, "route", "is given iv, not oral"),
         ({"route": "nasal"}, "route", "expected one of iv, oral, sc"),
         ({"drug": "zoledronat"}, "drug", "did you mean 'zoledronate'?"),
     ],
@@ -762,3 +762,24 @@ def test_check_starts_quickly_and_lightly(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert time.perf_counter() - began < 5  # 0.4 s on an idle machine
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "told"),
+    [
+        ({"arms": {"a": {"regimen": [{"drug": "denosumab", "dose": "60 mg", "route": "oral"}]}}}, "arms.a.regimen.0.route",
+         "given sc or iv"),
+        ({"arms": {"a": {"regimen": [{"drug": "denosumab", "dose": "60 mg", "infusion": "15 min"}]}}},
+         "arms.a.regimen.0.infusion", "only an iv dose"),
+        ({"arms": {"a": {"regimen": [{"drug": "zoledronate", "dose": "4 mg", "infusion": "24 h", "interval": "1 h"}]}}},
+         "arms.a.regimen.0.interval", "shorter than the infusion"),
+        ({"arms": {"a": {"changes": [{"at": "41 h", "switches": {"death": False}}]}}}, "arms.a.changes.0.at",
+         "not a whole number of ticks"),
+        ({"arms": {"a": {"changes": [{"at": "6 h", "switches": {"death": False}}, {"at": "6 h"}]}}}, "arms.a.changes.1.at",
+         "another change"),
+        ({"arms": {"control": {}, "Control": {}}}, "arms.Control", "upper and lower case"),
+    ],
+)  # fmt: skip
+def test_contradictions_are_refused_with_their_place(changes, path, told):
+    problem = only(problems_of(build_experiment, mapping(**changes)))
+    assert problem.path == path and told in problem.message

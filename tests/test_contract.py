@@ -52,7 +52,7 @@ def test_units_match_the_parameter_set(module):
 # Written, but not seen to differ after a tick of the probe: rare, only at a fault, or set back to what it was.
 CLAIMS = {"voxels.claim", "voxels.claimer"}
 UNSEEN = {
-    "diffusion": {"fault"}, "osteoblasts": {"bmus.idle"}, "arrival": {"log", "log_count"}, "fates": CLAIMS,
+    "diffusion": {"fault"}, "osteoblasts": {"bmus.idle", "load"}, "arrival": {"log", "log_count"}, "fates": CLAIMS,
     "migration": {"voxels.claim"},
 }  # fmt: skip
 

@@ -25,6 +25,7 @@ def test_signals():
     assert hill(0.0, 1.0, 2.0) == 0.0
     assert hill(2.0, 1.0, 2.0) == pytest.approx(0.8)
     assert free_rankl(2.0, 1.0, 1.0, 0.5) == 0.5
+    assert free_rankl(2.0, 1.0, 2.0, 0.5) == pytest.approx(2 / 3)
 
 
 def test_activation_is_one_at_reference_and_bounded():

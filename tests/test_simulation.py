@@ -174,3 +174,52 @@ def test_what_is_not_a_number_stops_the_run_with_name_place_and_tick(monkeypatch
 def test_a_tick_too_long_for_the_fastest_cell_is_refused():
     with pytest.raises(NumericalError, match=r"migration.precursor_speed: a tick of 24 h is too long .* at most 10.7 h"):
         ns.run_experiment(make(time={"length": "20 d", "tick": "24 h"}, override={"migration.precursor_speed": "60 um/h"}))
+
+
+CHANGES = ("dosing", "bone_drug", "secretion", "diffusion", "osteoclasts", "osteoblasts", "macrophages")
+
+
+@pytest.fixture(scope="module")
+def switched():
+    """Every process above off from day 10 of 20 on, each in an arm of its own, all dosed every 7 days."""
+    arms = {name: {"regimen": DRUG, "changes": [{"at": "10 d", "switches": {name: False}}]} for name in CHANGES}
+    begun = {"at": "10 d", "switches": {"dosing": True}}
+    arms["later"] = {"regimen": DRUG, "switches": {"dosing": False}, "changes": [begun]}
+    arms["never"] = {"regimen": DRUG, "switches": {"macrophages": False, "osteoclasts": False}}
+    return ns.run_experiment(make(arms=arms, record={"series": "1 d"})).arms
+
+
+def test_what_is_switched_off_on_the_way_vanishes(switched):
+    last = {name: arm.series.iloc[-1] for name, arm in switched.items()}
+    doses = {name: arm.events.query("event == 'dose'")["time_h"].tolist() for name, arm in switched.items()}
+    assert doses["macrophages"] == [0.0, 168.0, 336.0]
+    assert doses["dosing"] == [0.0, 168.0] and doses["later"] == [336.0]
+    after = switched["dosing"].series.query("time_h > 300")
+    assert after["plasma_nmol_per_L"].max() < 0.2 * switched["macrophages"].series["plasma_nmol_per_L"].max()
+    assert last["bone_drug"]["free_drug_nmol_per_L"] == 0.0
+    for field in ("tgf_beta", "igf1", "rankl", "opg", "cxcl12"):
+        assert last["secretion"][f"{field}_nmol_per_L"] == 0.0
+        assert last["diffusion"][f"{field}_nmol_per_L"] == 0.0
+    assert last["macrophages"]["macrophages"] == last["never"]["macrophages"] == last["never"]["precursors"] == 0
+    assert last["osteoclasts"]["osteoclasts"] == last["osteoclasts"]["precursors"] == last["osteoblasts"]["osteoblasts"] == 0
+    drug = switched["later"].series.set_index("time_h")["drug_surface_fmol"]
+    assert drug.iloc[-1] > 0 and not drug[:240.0].any()
+
+
+def test_until_something_is_switched_off_the_arms_are_equal(switched):
+    for name in CHANGES:
+        past = switched[name].series.query("time_h <= 240").drop(columns="arm")
+        assert past.equals(switched["macrophages"].series.query("time_h <= 240").drop(columns="arm"))
+
+
+def test_without_death_no_tumour_cell_dies_of_anything():
+    off = ns.run_experiment(make(switches={"death": False}, override={"macrophages.engulf_rate": "0.1 /d"}))
+    last = off.arms["control"].series.iloc[-1]
+    assert not last.filter(like="dtc_deaths").any() and last["dtc_births"] > 0
+
+
+def test_counters_and_ages_begin_where_they_should(run):
+    first = run.arms["control"].series.iloc[0]
+    assert not first.filter(regex="^(dtc_|osteoclast_|bmu_started)").any()
+    ages = run.arms["control"].cells.query("step == 0 and kind == 'macrophage'")["age_h"]
+    assert ages.max() == 40 * 24.0

@@ -1,7 +1,6 @@
 """Commands that go on from, or repeat, what was run before: resume, rerun, branch."""
 
 import shutil
-import tempfile
 from pathlib import Path
 
 import click
@@ -53,7 +52,8 @@ def resume(directory: Path, threads: int | None, quiet: bool) -> None:
 @_OUT
 @_THREADS
 @_QUIET
-def rerun(directory: Path, out: Path, threads: int | None, quiet: bool) -> None:
+@click.option("--no-figures", is_flag=True, help="Skip figures and report.")
+def rerun(directory: Path, out: Path, threads: int | None, quiet: bool, no_figures: bool) -> None:
     """Run the configuration of the result in DIR again, into OUT, and compare the hashes.
 
     Exit code 2 if a file of DIR is not as it was written, 3 if the hashes differ.
@@ -66,7 +66,8 @@ def rerun(directory: Path, out: Path, threads: int | None, quiet: bool) -> None:
     experiment = load_experiment(str(directory / "resolved.yaml"))
     with ProgressReport(quiet=quiet) as progress:
         simulate(experiment, out, threads or default_threads(), progress, every=None)
-        draw(out, progress)
+        if not no_figures:
+            draw(out, progress)
     after = hash_result(out)
     if after != before:
         old, new = (load(folder).manifest["versions"] for folder in (directory, out))
@@ -98,24 +99,19 @@ def branch(
     Example:
       niche-sim branch results/e00 --at "1 yr" --regimen zoledronate_q6m --arm zoledronate --out results/spaced
     """
-    from niche_sim.config import load_experiment
+    from niche_sim.config import build_experiment
     from niche_sim.config.branching import branch_mapping
     from niche_sim.progress import ProgressReport
     from niche_sim.store import hash_result, load
-    from niche_sim.store.writing import dump_yaml
 
     if not settings and regimen is None and length is None:
         raise InputError("branch: nothing is changed; give --set, --regimen or --length")
     hash_result(directory)
     mapping = branch_mapping(load(directory).experiment_mapping, moment, settings, regimen, length, arms)
-    with tempfile.TemporaryDirectory() as folder:
-        for path in directory.glob("scene.*"):
-            (Path(folder) / path.name).write_bytes(path.read_bytes())
-        (Path(folder) / "branch.yaml").write_bytes(dump_yaml(mapping))
-        experiment = load_experiment(str(Path(folder) / "branch.yaml"))
-        with ProgressReport(quiet=quiet) as progress:
-            simulate(experiment, out, threads or default_threads(), progress, every=None)
-            draw(out, progress)
+    experiment = build_experiment(mapping, str(directory / "branch"))  # what the result names lies beside it
+    with ProgressReport(quiet=quiet) as progress:
+        simulate(experiment, out, threads or default_threads(), progress, every=None)
+        draw(out, progress)
     if not quiet:
         click.echo("\n".join(summarise(out)))
 

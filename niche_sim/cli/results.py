@@ -30,8 +30,9 @@ def verify(directory: Path) -> None:
     Exit code 2, and one line a file, if anything was changed, lost or added.
     """
     from niche_sim.store import verify as find_problems
-    from niche_sim.store.checkpoints import find_damage, place_of
+    from niche_sim.store.checkpoints import SUFFIX, find_damage, place_of
 
+    directory = directory.with_name(directory.name.removesuffix(SUFFIX))
     if not directory.exists() and place_of(directory).exists():
         damage = find_damage(directory)
         if damage:

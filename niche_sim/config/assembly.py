@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from niche_sim.config.checks import (
+    check_changes,
     check_course,
     check_population,
     check_record,
@@ -58,6 +59,8 @@ def build(report: Report, reference: ParameterSet, shortened: bool) -> Experimen
     if scene is not None and population is not None:
         check_population(report, ("population",), population, scene)
     arms, drugs = _read_arms(report, parameters or reference, None if shortened else _find_length(report))
+    if time is not None:
+        check_changes(report, arms, time)
     report.raise_problems()
     assert model is not None and time is not None and record is not None
     assert parameters is not None and scene is not None and patient is not None
@@ -179,6 +182,8 @@ def _read_arms(
         every += courses
         override = check_override(report, (*path, "override"), parameters)
         switches = arm.get("switches") or {}
+        if name.lower() in {other.lower() for other in found}:
+            report.add(path, "duplicate", "differs from another arm by upper and lower case only", key=True)
         changes = _read_changes(report, (*path, "changes"), parameters, length_h)
         found[name] = Arm([Course(**course.model_dump()) for _, course in courses], override, switches, changes)
     return found, _read_drugs(report, every)
@@ -187,13 +192,15 @@ def _read_arms(
 def _read_changes(report: Report, path: Path, parameters: ParameterSet, length_h: float | None) -> list[Change]:
     """Return what becomes different in an arm, in order of time; mistakes of the shape are the model's."""
     data = report.document.get(path)
-    changes = []
+    changes: list[Change] = []
     for i, entry in enumerate(data) if isinstance(data, list) else ():
         model = report.read_part(ChangeModel, (*path, i))
         if model is None:
             continue
         if length_h is not None and model.at_h >= length_h:
             report.add((*path, i, "at"), "range", f"{quote(entry['at'])} is not before the end of the run")
+        if any(change.at_h == model.at_h for change in changes):
+            report.add((*path, i, "at"), "duplicate", f"another change begins at {quote(entry['at'])}; write them as one")
         override = check_override(report, (*path, i, "override"), parameters)
         changes.append(Change(model.at_h, override, _chosen(model.switches)))
     return sorted(changes, key=lambda change: change.at_h)

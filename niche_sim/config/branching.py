@@ -8,7 +8,7 @@ from typing import Any
 
 from niche_sim.config.library import find_file
 from niche_sim.config.reader import read_document
-from niche_sim.config.schema import SWITCHES
+from niche_sim.config.schema import SWITCHES, is_whole
 from niche_sim.errors import InputError
 from niche_sim.units import convert, write
 
@@ -70,6 +70,19 @@ def _read_courses(regimen: str, moment_h: float) -> list[dict[str, Any]]:
     return moved
 
 
+def _add_change(
+    changes: list[dict[str, Any]], moment_h: float, override: dict[str, Any], switches: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Return changes with one more, or with more in the one that begins at the same time."""
+    same = [change for change in changes if _hours(change["at"], "changes") == moment_h]
+    others = [change for change in changes if change not in same]
+    joined: dict[str, Any] = {"at": write(moment_h, "h"), "override": {}, "switches": {}}
+    for change in [*same, {"override": override, "switches": switches}]:
+        joined["override"] |= change.get("override") or {}
+        joined["switches"] |= change.get("switches") or {}
+    return [*others, joined]
+
+
 def branch_mapping(
     resolved: Mapping[str, Any], moment: str, settings: Sequence[str], regimen: str | None, length: str | None,
     arms: Sequence[str],
@@ -100,7 +113,9 @@ def branch_mapping(
     if length is not None:
         mapping["time"]["length"] = length
     length_h = _hours(mapping["time"]["length"], "--length")
-    moment_h = round(moment_h / tick_h) * tick_h
+    if not is_whole(moment_h / tick_h):
+        near = write(max(1, round(moment_h / tick_h)) * tick_h, "h")
+        raise InputError(f"--at: '{moment}' is not a whole number of ticks of {write(tick_h, 'h')}; the nearest is {near}")
     if not 0 < moment_h < length_h:
         raise InputError(f"--at: '{moment}' is not inside the run, 0 to {write(length_h, 'h')}")
     for name in arms:
@@ -110,8 +125,7 @@ def branch_mapping(
     for name in arms or mapping["arms"]:
         arm = mapping["arms"][name]
         if override or switches:
-            change = {"at": write(moment_h, "h"), "override": override, "switches": switches}
-            arm["changes"] = [*arm.get("changes", []), change]
+            arm["changes"] = _add_change(arm.get("changes", []), moment_h, override, switches)
         if regimen is not None:
             arm["regimen"] = _end_courses(arm["regimen"], moment_h) + _read_courses(regimen, moment_h)
     pictures = mapping["record"].get("pictures", [])

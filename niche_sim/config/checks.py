@@ -1,6 +1,7 @@
 """What no single key can tell: times against the tick, courses against the run, size against the voxel."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -16,7 +17,8 @@ from niche_sim.config.schema import (
     TimeModel,
     is_whole,
 )
-from niche_sim.units import quote, write
+from niche_sim.errors import InputError
+from niche_sim.units import convert, quote, write
 
 MOST_VOXELS = 64_000_000
 MOST_PER_AXIS = 4096
@@ -56,6 +58,19 @@ def check_record(report: Report, path: Path, record: RecordModel, time: TimeMode
             report.add(here, "range", f"{_say(report, here, picture)} is after the end of the run, {end}")
 
 
+def check_changes(report: Report, arms: Mapping[str, Any], time: TimeModel) -> None:
+    """Check that what changes in an arm changes at the end of a tick."""
+    for name in arms:
+        for i, change in enumerate(report.document.get(("arms", name, "changes")) or []):
+            path: Path = ("arms", name, "changes", i, "at")
+            try:
+                at_h = convert(change["at"], "h")
+            except (InputError, KeyError, TypeError):
+                continue  # its own mistake
+            if not is_whole(at_h / time.tick_h):
+                _note_off_tick(report, path, at_h, time.tick_h)
+
+
 def check_course(report: Report, path: Path, course: CourseModel, length_h: float | None) -> None:
     """Check the order of start, until and the end of the run, and how many doses there are."""
     start, until, interval = course.start_h, course.until_h, course.interval_h
@@ -73,12 +88,20 @@ def check_course(report: Report, path: Path, course: CourseModel, length_h: floa
 
 def check_route(report: Report, path: Path, course: CourseModel, drug: DrugFile) -> None:
     """Check that a drug can be given on the route of a course."""
-    if course.route not in (None, "iv") and drug.drug.has_kinetics and drug.drug.absorption_rate <= 0:
-        report.add(
-            (*path, "route"),
-            "value",
-            f"{drug.name} has no absorption_rate, it cannot be given {course.route}",
-        )
+    own, kinetics = drug.drug.route, drug.drug.has_kinetics
+    allowed = [own]
+    if kinetics and own != "iv":
+        allowed.append("iv")
+    if kinetics and own == "iv" and drug.drug.absorption_rate > 0:
+        allowed.append("oral")
+    if course.route is not None and course.route not in allowed:
+        message = f"{drug.name} is given {' or '.join(allowed)}, not {course.route}"
+        report.add((*path, "route"), "value", message)
+    infusion = drug.drug.infusion_h if course.infusion_h is None else course.infusion_h
+    if course.infusion_h is not None and (course.route or own) != "iv":
+        report.add((*path, "infusion"), "value", f"only an iv dose is infused, not one given {course.route or own}")
+    elif course.interval_h is not None and infusion > course.interval_h and (course.route or own) == "iv":
+        report.add((*path, "interval"), "range", f"is shorter than the infusion, {write(infusion, 'h')}")
 
 
 def check_scene(report: Report, path: Path, scene: SceneSpec) -> None:

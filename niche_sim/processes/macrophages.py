@@ -1,9 +1,10 @@
 """Macrophages: polarised by TGF-beta toward support, by swallowed drug away from it; they engulf and they die of drug.
 
-dp/dt = k_on TGF (1 - p) - (k_off + k_drug L) (p - 0), p the polarisation (0 inflammatory, 1 supportive); load L rises by
-endocytosis of free drug and falls by digestion. Death: 1 / residence + k_max L^n / (L^n + K^n). A tumour cell beside a
-macrophage is engulfed with hazard rate x (1 - p); corpses beside it are cleared. Support felt by a voxel is the mean p
-around it. Macrophage and bone effects are separable (Soki et al. 2015, doi:10.18632/oncotarget.6042).
+dp/dt = k_on TGF / (TGF + K) (1 - p) - (k_off + k_drug(L)) p, p the polarisation (0 inflammatory, 1 supportive), k_drug a
+Hill function of the load L, which rises by endocytosis of free drug and falls by digestion. Death: 1 / residence + k_max
+L^n / (L^n + K^n). A tumour cell beside a macrophage is engulfed with hazard rate x (1 - p), unless `death` is off; corpses
+beside it are cleared. Support felt by a voxel is the mean p around it. Macrophage and bone effects are separable (Soki et
+al. 2015, doi:10.18632/oncotarget.6042).
 """
 
 import math
@@ -84,7 +85,7 @@ def _act_around(state, rates, world, tick, row, v):
         state.voxels.support[w] = max(state.voxels.support[w], p)
         state.voxels.corpse[w] *= math.exp(-m.clear_rate * tick.hours)
         other = state.voxels.occupant[w]
-        if other >= 0 and state.cells.kind[other] == DTC:
+        if other >= 0 and state.cells.kind[other] == DTC and rates.switches.death:
             state.hazard[other, DIE_PHAGOCYTOSIS] += m.engulf_rate * (1.0 - p)
 
 
