@@ -5,10 +5,20 @@ from typing import Any
 import numpy as np
 
 from niche_sim.errors import NumericalError, ResourceError
-from niche_sim.kinds import FAULT_BMUS_FULL, FAULT_CELLS_FULL, FAULT_LOG_FULL, FAULT_NONE, FAULT_TEXTS, FIELD_NAMES
+from niche_sim.kinds import (
+    FAULT_BMUS_FULL,
+    FAULT_CELLS_FULL,
+    FAULT_LOG_FULL,
+    FAULT_NONE,
+    FAULT_TEXTS,
+    FIELD_NAMES,
+    MOST_HOPS,
+    MOST_ROUNDS,
+)
 from niche_sim.lattice import World
-from niche_sim.processes import migration
 from niche_sim.state import State, flatten
+
+SPEEDS = ("tumour_speed", "precursor_speed", "macrophage_speed")
 
 
 def raise_fault(state: State, world: World, hours: float, arm: str) -> None:
@@ -47,8 +57,8 @@ def check_tick(rates: Any, world: World, hours: float) -> None:
     NumericalError
         Naming the speed, the tick and the longest tick that can be followed.
     """
-    for name in ("tumour_speed", "precursor_speed", "macrophage_speed"):
-        longest = migration.MOST_HOPS * migration.MOST_ROUNDS * world.voxel_um / max(getattr(rates.migration, name), 1e-300)
+    for name in SPEEDS if rates.switches.migration else ():
+        longest = MOST_HOPS * MOST_ROUNDS * world.voxel_um / max(getattr(rates.migration, name), 1e-300)
         if hours > longest:
             raise NumericalError(
                 f"migration.{name}: a tick of {hours:g} h is too long for voxels of {world.voxel_um:g} um; "

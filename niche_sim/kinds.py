@@ -82,3 +82,7 @@ FAULT_TEXTS = (
 # Mineral is counted in whole quanta so that its ledger is exact: a voxel is full at FULL.
 FULL = 1_000_000
 HALF = FULL // 2
+
+# Rounds of hops in a tick, and hops that a cell tries in one, in mean: at 1 a walk would stay on one colour of the board.
+MOST_ROUNDS = 64
+MOST_HOPS = 0.5

@@ -778,6 +778,10 @@ def test_check_starts_quickly_and_lightly(tmp_path):
         ({"arms": {"a": {"changes": [{"at": "6 h", "switches": {"death": False}}, {"at": "6 h"}]}}}, "arms.a.changes.1.at",
          "another change"),
         ({"arms": {"control": {}, "Control": {}}}, "arms.Control", "upper and lower case"),
+        ({"time": {"length": "2 d", "tick": "24 h"}, "override": {"migration.precursor_speed": "60 um/h"}}, "time.tick",
+         "at most 10.6"),
+        ({"scene": SCENE | {"size": ["0.8 mm", "0.8 mm"], "trabecular_thickness": "800 um", "bone_volume_fraction": 0.5}},
+         "scene.trabecular_thickness", "not thinner than the patch"),
     ],
 )  # fmt: skip
 def test_contradictions_are_refused_with_their_place(changes, path, told):

@@ -171,9 +171,12 @@ def test_what_is_not_a_number_stops_the_run_with_name_place_and_tick(monkeypatch
     assert stopped.value.exit_code == 3
 
 
-def test_a_tick_too_long_for_the_fastest_cell_is_refused():
+def test_a_tick_too_long_for_the_fastest_cell_is_refused_by_the_engine_too():
+    """What the gate lets through: a change on the way."""
+    faster = [{"at": "5 d", "override": {"migration.precursor_speed": "60 um/h"}}]
+    arms = {"a": {"changes": faster}}
     with pytest.raises(NumericalError, match=r"migration.precursor_speed: a tick of 24 h is too long .* at most 10.7 h"):
-        ns.run_experiment(make(time={"length": "20 d", "tick": "24 h"}, override={"migration.precursor_speed": "60 um/h"}))
+        ns.run_experiment(make(time={"length": "20 d", "tick": "24 h"}, arms=arms))
 
 
 CHANGES = ("dosing", "bone_drug", "secretion", "diffusion", "osteoclasts", "osteoblasts", "macrophages")

@@ -10,6 +10,7 @@ from niche_sim.config.checks import (
     check_record,
     check_route,
     check_scene,
+    check_tick,
     check_time,
     find_image,
 )
@@ -61,6 +62,9 @@ def build(report: Report, reference: ParameterSet, shortened: bool) -> Experimen
     arms, drugs = _read_arms(report, parameters or reference, None if shortened else _find_length(report))
     if time is not None:
         check_changes(report, arms, time)
+    if time is not None and scene is not None and parameters is not None and _moves(model):
+        for held in (parameters, *(parameters.override(arm.override) for arm in arms.values())):
+            check_tick(report, time, scene, held)
     report.raise_problems()
     assert model is not None and time is not None and record is not None
     assert parameters is not None and scene is not None and patient is not None
@@ -85,6 +89,10 @@ def build(report: Report, reference: ParameterSet, shortened: bool) -> Experimen
         arms,
         record.model_copy(update={"pictures_h": _pictures(record, time.length_h)}),
     )
+
+
+def _moves(model: ExperimentModel | None) -> bool:
+    return model is None or model.switches is None or model.switches.migration is not False
 
 
 def _find_length(report: Report) -> float | None:

@@ -18,6 +18,8 @@ from niche_sim.config.schema import (
     is_whole,
 )
 from niche_sim.errors import InputError
+from niche_sim.kinds import MOST_HOPS, MOST_ROUNDS
+from niche_sim.parameters import ParameterSet
 from niche_sim.units import convert, quote, write
 
 MOST_VOXELS = 64_000_000
@@ -56,6 +58,16 @@ def check_record(report: Report, path: Path, record: RecordModel, time: TimeMode
         if picture > time.length_h:
             here, end = (*path, "pictures", i), _say(report, ("time", "length"), time.length_h)
             report.add(here, "range", f"{_say(report, here, picture)} is after the end of the run, {end}")
+
+
+def check_tick(report: Report, time: TimeModel, scene: SceneSpec, parameters: ParameterSet) -> None:
+    """Check that a tick is short enough to follow the hops of the fastest cell."""
+    for name in ("migration.tumour_speed", "migration.precursor_speed", "migration.macrophage_speed"):
+        speed = parameters.value(name)
+        if speed * time.tick_h > MOST_HOPS * MOST_ROUNDS * scene.voxel_um:
+            longest = write(MOST_HOPS * MOST_ROUNDS * scene.voxel_um / speed, "h")
+            message = f"is too long for {name} {write(speed, 'um/h')} and voxels of {scene.voxel_um:g} um; at most {longest}"
+            report.add(("time", "tick"), "range", message)
 
 
 def check_changes(report: Report, arms: Mapping[str, Any], time: TimeModel) -> None:
@@ -112,6 +124,8 @@ def check_scene(report: Report, path: Path, scene: SceneSpec) -> None:
         _check_size(report, path, scene)
         if scene.trabecular_thickness_um < scene.voxel_um:
             report.add((*path, "trabecular_thickness"), "range", f"is thinner than a voxel, {scene.voxel_um:g} um")
+        if scene.trabecular_thickness_um >= min(scene.size_um) >= _LEAST_VOXELS * scene.voxel_um:
+            report.add((*path, "trabecular_thickness"), "range", f"is not thinner than the patch, {min(scene.size_um):g} um")
         share = scene.trabecular_thickness_um / (scene.trabecular_thickness_um + scene.trabecular_separation_um)
         if not 0.5 <= scene.bone_volume_fraction / share <= 2.0:
             wanted = scene.bone_volume_fraction

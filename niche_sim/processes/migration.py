@@ -19,6 +19,8 @@ from niche_sim.kinds import (
     CXCL12,
     DORMANT,
     DTC,
+    MOST_HOPS,
+    MOST_ROUNDS,
     OPG,
     OSTEOBLAST,
     OSTEOCLAST,
@@ -53,8 +55,6 @@ UNITS = {
     "precursor_taxis": "1", "macrophage_taxis": "1",
 }  # fmt: skip
 
-MOST_ROUNDS = 64
-MOST_HOPS = 0.5  # of a cell in a round; at 1 a walk would stay on one colour of the chessboard
 
 
 @inner

@@ -18,9 +18,9 @@ from niche_sim.config.quantity import choice, quantity, whole
 from niche_sim.config.schema import SWITCHES, is_whole
 from niche_sim.draws import run_key
 from niche_sim.host import Patient, build_forcing
-from niche_sim.kinds import CXCL12, CYCLING, DTC
+from niche_sim.kinds import CXCL12, CYCLING, DTC, MOST_HOPS, MOST_ROUNDS
 from niche_sim.lattice import World, build_world
-from niche_sim.processes.migration import MOST_HOPS, MOST_ROUNDS, count_rounds
+from niche_sim.processes.migration import count_rounds
 from niche_sim.schedule import Rates
 from niche_sim.simulation import build_rates, host_at
 from niche_sim.state import State, add_cell, allocate_state
