@@ -8,6 +8,8 @@ import pytest
 
 from niche_sim.draws import run_key, uniform_pair
 from niche_sim.kernel import kernel
+from niche_sim.kinds import FORMING, RESORBING
+from niche_sim.lattice import build_world
 from niche_sim.processes.death import chemotherapy_hazard
 from niche_sim.processes.division import division_hazard
 from niche_sim.processes.dormancy import Rates as Dormancy
@@ -16,6 +18,8 @@ from niche_sim.processes.fates import choose_outcome
 from niche_sim.processes.remodelling import activation_response
 from niche_sim.processes.suitability import combine
 from niche_sim.signals import free_rankl, hill, saturate
+from niche_sim.state import allocate_state
+from niche_sim.surface import touches_bmu
 
 DORMANCY = Dormancy(1e-5, 4e-4, 2e-4, 2.0, 2e-4, 1e-4, 0.5, 4e-4, 2e-4)
 
@@ -83,3 +87,16 @@ def test_competing_risks_have_their_law():
     error = np.sqrt(expected * (1 - expected) / 1e5)
     assert (np.abs(counts / 1e5 - expected) <= 4.5 * error).all()
     assert counts[2] == 0
+
+
+@pytest.mark.parametrize("first", [FORMING, RESORBING])
+def test_a_bmu_beside_a_voxel_is_seen_whatever_the_order_of_its_faces(first):
+    """Bone above belongs to one BMU, bone to the right to another; one of the two has not yet been refilled."""
+    world = build_world((1, 5, 5), 20.0, False)
+    state = allocate_state(world, cells=4, bmus=2, sectors=1, claim=1, drugs=1, log=4)
+    state.bmus.phase[:] = (first, FORMING + RESORBING - first)
+    for bone, bmu in ((7, 0), (13, 1)):  # above and to the right of the middle, 12
+        state.voxels.is_bone[bone], state.voxels.owner[bone] = 1, bmu
+    assert touches_bmu(state, world, 12)
+    state.bmus.phase[:] = FORMING
+    assert not touches_bmu(state, world, 12)

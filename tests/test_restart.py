@@ -122,8 +122,9 @@ def test_a_stopped_run_ends_with_5_and_says_how_to_go_on(tmp_path, number):
     assert code == 5
     assert seconds < 5
     assert "niche-sim resume" in said
-    out, _ = finish("verify", tmp_path / "stopped")
-    assert "sound" in out
+    for name in ("stopped", "stopped.unfinished"):
+        out, _ = finish("verify", tmp_path / name)
+        assert "sound" in out
 
 
 def test_a_run_without_checkpoints_keeps_what_it_has_when_it_is_stopped(untouched, tmp_path):
@@ -241,6 +242,8 @@ def test_a_branch_with_another_regimen_keeps_the_doses_given(untouched, tmp_path
         (["--at", "60 d", "--regimen", "none_such"], "none_such"),
         (["--at", "60 um", "--set", "switches.death=false"], "is a length"),
         (["--at", "60 d"], "nothing is changed"),
+        (["--at", "61 h", "--set", "switches.death=false"], "not a whole number of ticks"),
+        (["--at", "60 d", "--set", "dormancy.exit_rate=9 /d"], "branch: arms.control.changes.0.override.dormancy.exit_rate"),
         (["--at", "60 d", "--set", "switches.death=false", "--arm", "placebo"], "no arm 'placebo'"),
     ],
 )
