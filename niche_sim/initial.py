@@ -119,7 +119,10 @@ _KEPT_BY = {"osteoclasts": (PRECURSOR, OSTEOCLAST), "osteoblasts": (OSTEOBLAST,)
 
 
 def clear_switched_off(state: State, switches: Any) -> None:
-    """Take away what only a process that is off would keep up: its cells, its sources, its fields; in place."""
+    """Take away what only a process that is off would keep up: its cells, its sources, its fields; in place.
+
+    Done at every pause of the kernel, so a second time must change nothing.
+    """
     for name, kinds in _KEPT_BY.items():
         if not getattr(switches, name):
             rows = np.flatnonzero(np.isin(state.cells.kind[: state.living[0]], kinds))
@@ -131,8 +134,8 @@ def clear_switched_off(state: State, switches: Any) -> None:
     if not switches.bone_drug and fields.secretion[FREE_DRUG].any():
         fields.secretion[FREE_DRUG] = 0.0
         fields.changed[FREE_DRUG] = 1
-    if not switches.secretion and (fields.secretion.any() or fields.uptake.any()):
-        own = np.arange(len(fields.changed)) != FREE_DRUG
+    own = np.arange(len(fields.changed)) != FREE_DRUG
+    if not switches.secretion and (fields.secretion[own].any() or fields.uptake.any()):
         fields.secretion[own], fields.uptake[:], state.release[:] = 0.0, 0.0, 0.0
         fields.changed[:] = 1
     if not switches.diffusion:

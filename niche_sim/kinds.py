@@ -83,6 +83,8 @@ FAULT_TEXTS = (
 FULL = 1_000_000
 HALF = FULL // 2
 
+MOST_VOXELS = 64_000_000  # of a lattice
+
 # Rounds of hops in a tick, and hops that a cell tries in one, in mean: at 1 a walk would stay on one colour of the board.
 MOST_ROUNDS = 64
 MOST_HOPS = 0.5

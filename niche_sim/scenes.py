@@ -4,6 +4,7 @@ Trabeculae are the places where a band-pass Gaussian random field is nearest to 
 thickness and separation follow from its wavelength and from the share of volume that is bone.
 """
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from niche_sim.errors import InputError
+from niche_sim.kinds import MOST_VOXELS
 
 MOST_PER_AXIS = 4096
 SPECK_UM = 70.0  # fragments of bone and holes of marrow smaller than this across are removed
@@ -281,10 +283,13 @@ def load_mask(spec: dict[str, Any]) -> np.ndarray:
         raise InputError(f"scene image {path}: its edges do not meet; set boundary: closed")
     image = read_image(path)
     check_voxel(path, spec["image_voxel"])
+    factor = spec["image_voxel"] / spec["voxel"]
+    count = math.prod(1.0 if n == 1 else n * factor for n in image.shape)
+    if count > MOST_VOXELS:
+        raise InputError(f"scene image {path}: gives {count:.3g} voxels of {spec['voxel']:g} um; at most {MOST_VOXELS:.3g} fit")
     threshold = spec.get("threshold")
     limit = threshold if threshold is not None else 0.5 * (float(image.min()) + float(image.max()))
     bone = (image > limit).astype(np.float64)
-    factor = spec["image_voxel"] / spec["voxel"]
     zoom = [1.0 if n == 1 else factor for n in bone.shape]
     bone = ndimage.zoom(ndimage.gaussian_filter(bone, 0.5 / factor if factor < 1 else 0.0), zoom, order=1) > 0.5
     if not 0 < bone.sum() < bone.size:

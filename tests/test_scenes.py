@@ -8,7 +8,7 @@ from scipy.ndimage import label
 from niche_sim.cli import main
 from niche_sim.config import load_experiment
 from niche_sim.errors import InputError
-from niche_sim.scenes import build_scene, count_faces, measure_scene
+from niche_sim.scenes import build_scene, count_faces, load_mask, measure_scene
 from niche_sim.store import hash_result
 
 
@@ -127,3 +127,10 @@ def test_a_result_carries_its_image_and_runs_again_elsewhere(tmp_path):
     run(str(moved / "resolved.yaml"), "--out", str(again))
     assert (moved / "resolved.yaml").read_bytes() == (again / "resolved.yaml").read_bytes()
     assert hash_result(moved) == hash_result(again)
+
+
+def test_an_image_that_would_fill_the_memory_is_refused_before_it_is_enlarged(tmp_path):
+    np.save(tmp_path / "coarse.npy", np.arange(2000)[:, None] < np.full(1500, 900))
+    spec = {"kind": "image", "file": str(tmp_path / "coarse.npy"), "image_voxel": 200.0, "voxel": 2.0, "boundary": "closed"}
+    with pytest.raises(InputError, match=r"gives 3e\+10 voxels of 2 um; at most 6.4e\+07 fit"):
+        load_mask(spec)

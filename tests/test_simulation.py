@@ -209,6 +209,14 @@ def test_what_is_switched_off_on_the_way_vanishes(switched):
     assert drug.iloc[-1] > 0 and not drug[:240.0].any()
 
 
+@pytest.mark.parametrize("name", CHANGES)
+def test_pauses_change_nothing_where_a_process_is_off(switched, name):
+    """The kernel pauses at every recorded day, or hardly ever: the whole final states are equal."""
+    arm = {"regimen": DRUG, "changes": [{"at": "10 d", "switches": {name: False}}]}
+    rare = ns.run_experiment(make(arms={name: arm}, record={"series": "20 d"}))
+    assert same(rare.arms[name].final_hash_arrays, switched[name].final_hash_arrays)
+
+
 def test_until_something_is_switched_off_the_arms_are_equal(switched):
     for name in CHANGES:
         past = switched[name].series.query("time_h <= 240").drop(columns="arm")

@@ -18,11 +18,10 @@ from niche_sim.config.schema import (
     is_whole,
 )
 from niche_sim.errors import InputError
-from niche_sim.kinds import MOST_HOPS, MOST_ROUNDS
+from niche_sim.kinds import MOST_HOPS, MOST_ROUNDS, MOST_VOXELS
 from niche_sim.parameters import ParameterSet
 from niche_sim.units import convert, quote, write
 
-MOST_VOXELS = 64_000_000
 MOST_PER_AXIS = 4096
 MOST_DOSES = 100_000
 _LEAST_VOXELS = 3
