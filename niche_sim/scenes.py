@@ -286,7 +286,9 @@ def load_mask(spec: dict[str, Any]) -> np.ndarray:
     factor = spec["image_voxel"] / spec["voxel"]
     count = math.prod(1.0 if n == 1 else n * factor for n in image.shape)
     if count > MOST_VOXELS:
-        raise InputError(f"scene image {path}: gives {count:.3g} voxels of {spec['voxel']:g} um; at most {MOST_VOXELS:.3g} fit")
+        raise InputError(
+            f"scene image {path}: gives {count:.3g} voxels of {spec['voxel']:g} um; at most {MOST_VOXELS:.3g} fit"
+        )
     threshold = spec.get("threshold")
     limit = threshold if threshold is not None else 0.5 * (float(image.min()) + float(image.max()))
     bone = (image > limit).astype(np.float64)
