@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from niche_sim.errors import InputError
+from niche_sim.kinds import MOST_TISSUES
 
 Array = NDArray[Any]  # of float64
 
 BISPHOSPHONATES = ("aminobisphosphonate", "bisphosphonate")
 ANTIBODY = ("rank_ligand_antibody",)
 CYTOTOXIC = ("cytotoxic",)
-CLASSES = (*BISPHOSPHONATES, *ANTIBODY, *CYTOTOXIC)
+OVARIAN = ("ovarian_suppressant",)
+CLASSES = (*BISPHOSPHONATES, *ANTIBODY, *CYTOTOXIC, *OVARIAN)
 ROUTES = ("iv", "oral", "sc")
 DRUG_TEXT: dict[str, tuple[str, ...]] = {"name": (), "title": (), "class": CLASSES, "route": ROUTES}
 """Text keys of a drug file and their allowed words (empty: any); `title` is optional."""
@@ -46,23 +48,9 @@ DRUG_LAYOUT: dict[str, Any] = {
         "free_fraction": Leaf("", _KINETIC, "free_fraction"),
         "peripheral": [{"volume": Leaf("L", (), "volume"), "clearance": Leaf("L/h", (), "clearance")}],
     },
-    "skeleton": {
-        "surface_area": Leaf("um^2", BISPHOSPHONATES, "surface_area"),
-        "full_coat": Leaf("fmol/um^2", BISPHOSPHONATES, "full_coat"),
-        "weight_quiescent": Leaf("", BISPHOSPHONATES, "weight_quiescent"),
-        "weight_eroding": Leaf("", BISPHOSPHONATES, "weight_eroding"),
-        "weight_forming": Leaf("", BISPHOSPHONATES, "weight_forming"),
-        "desorption_half_life": Leaf("h", BISPHOSPHONATES, "desorption_half_life"),
-        "return_fraction": Leaf("", BISPHOSPHONATES, "return_fraction"),
-        "swallow_depth": Leaf("um", BISPHOSPHONATES, "swallow_depth"),
-        "swallowed_fraction": Leaf("", BISPHOSPHONATES, "swallowed_fraction"),
-    },
+    "skeleton": {"affinity": Leaf("L/nmol", BISPHOSPHONATES, "affinity")},
     "effects": {
-        "osteoclast": {
-            "kmax": Leaf("1/h", BISPHOSPHONATES, "osteoclast_kmax"),
-            "half_load": Leaf("fmol/um^2", BISPHOSPHONATES, "osteoclast_half_load"),
-            "hill": Leaf("", BISPHOSPHONATES, "osteoclast_hill"),
-        },
+        "osteoclast": {"potency": Leaf("", BISPHOSPHONATES, "osteoclast_potency")},
         "macrophage": {
             "kmax": Leaf("1/h", BISPHOSPHONATES, "macrophage_kmax"),
             "half_concentration": Leaf("nmol/L", BISPHOSPHONATES, "macrophage_half_concentration"),
@@ -89,6 +77,12 @@ DRUG_LAYOUT: dict[str, Any] = {
             "turnover_gain": Leaf("", CYTOTOXIC, "turnover_gain"),
             "turnover_decay_time": Leaf("h", CYTOTOXIC, "turnover_decay_time"),
         },
+        "ovary": {
+            "suppression": Leaf("", OVARIAN, "ovary_suppression"),
+            "duration": Leaf("h", OVARIAN, "ovary_duration"),
+            "onset": Leaf("h", OVARIAN, "ovary_onset"),
+            "recovery": Leaf("h", OVARIAN, "ovary_recovery"),
+        },
     },
 }
 """Structure of a drug file: groups, leaves (inside unit, classes that require it), a list of tissues."""
@@ -105,8 +99,8 @@ class Peripheral(NamedTuple):
 class Drug:
     """One drug in inside units; every default is inert (no amount, no effect, harmless half value).
 
-    `osteoclast_half_load` counts drug swallowed per um2 of an osteoclast's front; `tumour_half_load` counts
-    drug on the bone surface that a tumour cell touches; `macrophage_uptake` multiplies the concentration
+    `affinity` is the constant of binding to apatite; `osteoclast_potency` is per mole and relative to the first drug of
+    the class (zoledronate, clodronate); `tumour_half_load` counts drug on the bone surface that a tumour cell touches; `macrophage_uptake` multiplies the concentration
     around a macrophage to give the one that reaches its cytosol.
     """
 
@@ -122,18 +116,8 @@ class Drug:
     clearance_skeleton: float = 0.0
     free_fraction: float = 1.0
     peripheral: tuple[Peripheral, ...] = field(default=())
-    surface_area: float = 1.0
-    full_coat: float = 1.0
-    weight_quiescent: float = 0.0
-    weight_eroding: float = 0.0
-    weight_forming: float = 0.0
-    desorption_half_life: float = np.inf
-    return_fraction: float = 0.0
-    swallow_depth: float = 1.0
-    swallowed_fraction: float = 0.0
-    osteoclast_kmax: float = 0.0
-    osteoclast_half_load: float = 1.0
-    osteoclast_hill: float = 1.0
+    affinity: float = 1.0
+    osteoclast_potency: float = 0.0
     macrophage_kmax: float = 0.0
     macrophage_half_concentration: float = 1.0
     macrophage_hill: float = 1.0
@@ -152,11 +136,15 @@ class Drug:
     exposure_h: float = 1.0
     turnover_gain: float = 0.0
     turnover_decay_time: float = 1.0
+    ovary_suppression: float = 0.0
+    ovary_duration: float = 1.0
+    ovary_onset: float = 1.0
+    ovary_recovery: float = 1.0
 
     @property
     def has_kinetics(self) -> bool:
-        """Whether the drug is followed through the body (a cytotoxic is a kill window only)."""
-        return self.drug_class not in CYTOTOXIC
+        """Whether the drug is followed through the body (a cytotoxic or ovarian suppressant acts in a window only)."""
+        return self.drug_class not in (*CYTOTOXIC, *OVARIAN)
 
 
 class DrugEffects(NamedTuple):
@@ -165,13 +153,7 @@ class DrugEffects(NamedTuple):
     osteoclast_kmax: Array  # 1/h
     osteoclast_half_load: Array  # fmol/um2 swallowed per um2 of front
     osteoclast_hill: Array
-    weight_quiescent: Array
-    weight_eroding: Array
-    weight_forming: Array
     desorption: Array  # 1/h
-    return_fraction: Array
-    swallow_depth_um: Array  # um
-    swallowed_fraction: Array
     full_coat: Array  # fmol/um2
     macrophage_kmax: Array  # 1/h
     macrophage_half_concentration: Array  # nmol/L
@@ -233,12 +215,10 @@ def drug_from_mapping(plain: Mapping[str, Any]) -> Drug:
     return drug
 
 
-_POSITIVE = ("molar_mass", "central_volume", "surface_area", "full_coat", "swallow_depth", "exposure_h",
-             "desorption_half_life", "osteoclast_half_load", "macrophage_half_concentration",
+_POSITIVE = ("molar_mass", "central_volume", "affinity", "exposure_h", "macrophage_half_concentration",
              "tumour_half_load", "gamma_delta_ec50", "gamma_delta_decay_time", "rankl_half_concentration",
-             "reference_dose_mg", "turnover_decay_time", "osteoclast_hill", "macrophage_hill")
-_FRACTION = ("absorbed_fraction", "free_fraction", "return_fraction", "swallowed_fraction",
-             "tumour_cytostasis", "adhesion_loss", "gamma_delta_max_activity")
+             "reference_dose_mg", "turnover_decay_time", "ovary_onset", "ovary_recovery", "macrophage_hill")
+_FRACTION = ("absorbed_fraction", "free_fraction", "tumour_cytostasis", "adhesion_loss", "gamma_delta_max_activity", "ovary_suppression")
 
 
 def _check_drug(drug: Drug) -> None:
@@ -250,6 +230,8 @@ def _check_drug(drug: Drug) -> None:
             raise InputError(f"drug {drug.name}: {item.name} = {value} is not allowed")
         if item.name in _FRACTION and value > 1:
             raise InputError(f"drug {drug.name}: {item.name} = {value} is not between 0 and 1")
+    if len(drug.peripheral) > MOST_TISSUES:
+        raise InputError(f"drug {drug.name}: {len(drug.peripheral)} peripheral tissues; at most {MOST_TISSUES}")
     for tissue in drug.peripheral:
         if not (tissue.volume > 0 and tissue.clearance >= 0):
             raise InputError(f"drug {drug.name}: peripheral {tuple(tissue)} is not allowed")
@@ -257,26 +239,63 @@ def _check_drug(drug: Drug) -> None:
         raise InputError(f"drug {drug.name}: route {drug.route} needs absorption_rate")
 
 
-_EFFECT_FIELDS = {"swallow_depth_um": "swallow_depth"}  # named otherwise in `Drug`
+class BoneLaws(NamedTuple):
+    """What all bisphosphonates share on bone: the group `drug_on_bone` of a parameter set."""
+
+    surface_area: float = 8.5e12  # um2 of the skeleton that takes drug up
+    full_coat: float = 1.3e-3  # fmol/um2
+    reference_affinity: float = 3.47e-3  # L/nmol
+    desorption_half_life: float = 3288.0  # h, at the reference affinity
+    affinity_exponent: float = 0.7
+    osteoclast_kmax: float = 0.0  # 1/h
+    osteoclast_hill: float = 1.0
+    aminobisphosphonate_half_load: float = 1.0  # fmol/um2 at potency 1
+    bisphosphonate_half_load: float = 1.0  # fmol/um2 at potency 1
 
 
-def build_effects(drugs: Mapping[str, Drug]) -> DrugEffects:
+def read_bone_laws(parameters: Any) -> BoneLaws:
+    """Return the group `drug_on_bone` of a parameter set."""
+    group = parameters.group("drug_on_bone")
+    return BoneLaws(**{name: float(group[name]) for name in BoneLaws._fields})
+
+
+def desorption_rate(drug: Drug, laws: BoneLaws) -> float:
+    """Return the hazard (1/h) at which a molecule leaves exposed mineral: slower the higher the affinity K.
+
+    k_off = ln 2 / half-life at the reference x (K_reference / K) ** exponent.
+    """
+    slower = (drug.affinity / laws.reference_affinity) ** laws.affinity_exponent
+    return float(np.log(2.0)) / (laws.desorption_half_life * slower)
+
+
+def _act_on_bone(drug: Drug, laws: BoneLaws) -> dict[str, float]:
+    """Return the constants that follow from affinity and potency; a drug that is no bisphosphonate has no effect there."""
+    binds = drug.drug_class in BISPHOSPHONATES and drug.osteoclast_potency > 0.0
+    amino = drug.drug_class == BISPHOSPHONATES[0]
+    half_load = laws.aminobisphosphonate_half_load if amino else laws.bisphosphonate_half_load
+    return {
+        "osteoclast_kmax": laws.osteoclast_kmax if binds else 0.0, "osteoclast_hill": laws.osteoclast_hill,
+        "osteoclast_half_load": half_load / drug.osteoclast_potency if binds else 1.0,
+        "desorption": desorption_rate(drug, laws), "full_coat": laws.full_coat,
+    }  # fmt: skip
+
+
+def build_effects(drugs: Mapping[str, Drug], laws: BoneLaws) -> DrugEffects:
     """Constants of the drugs for the kernels; without drugs, one inert drug.
 
     Parameters
     ----------
     drugs : mapping of name to Drug
+    laws : BoneLaws
 
     Returns
     -------
     DrugEffects
     """
     listed = list(drugs.values()) or [Drug("none", "bisphosphonate")]
-    columns = {}
-    for name in DrugEffects._fields:
-        if name == "desorption":
-            values = [np.log(2.0) / drug.desorption_half_life for drug in listed]
-        else:
-            values = [getattr(drug, _EFFECT_FIELDS.get(name, name)) for drug in listed]
-        columns[name] = np.array(values, dtype=np.float64)
+    shared = [_act_on_bone(drug, laws) for drug in listed]
+    columns = {
+        name: np.array([on_bone[name] if name in on_bone else getattr(drug, name) for drug, on_bone in zip(listed, shared)])
+        for name in DrugEffects._fields
+    }
     return DrugEffects(**columns)

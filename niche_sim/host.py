@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from niche_sim.drugs import Array, Drug
+from niche_sim.drugs import Array, BoneLaws, Drug, read_bone_laws
 from niche_sim.errors import InputError
-from niche_sim.pharmacokinetics import Trajectory, follow, mean_response, sum_over_ticks
+from niche_sim.kinds import MOST_TISSUES
+from niche_sim.pharmacokinetics import CENTRAL, Trajectory, follow, generator, mean_response, sum_over_ticks
 from niche_sim.regimens import Dose, list_doses
 
 _FMOL_PER_NMOL = 1e6
@@ -22,20 +23,69 @@ _GAMMA_DELTA_STEP_H = 1.0  # longest step of the gamma-delta activity, whatever 
 class Patient:
     """Endocrine state over time: piecewise linear between `times_h`, constant outside them.
 
-    `activation` is the activation frequency (1/h), `bone_balance` the refilled share of a cavity,
-    `rankl_factor` multiplies RANKL secretion. All tuples have one entry per time.
+    `activation` is the activation frequency (1/h) and `bone_balance` the refilled share of a cavity while oestradiol
+    is replete; `rankl_factor` multiplies RANKL secretion for other causes; `oestradiol` is in nmol/L, None where it
+    stays replete. All tuples have one entry per time.
     """
 
     activation: tuple[float, ...]
     bone_balance: tuple[float, ...] = (1.0,)
     rankl_factor: tuple[float, ...] = (1.0,)
+    oestradiol: tuple[float, ...] | None = None
     times_h: tuple[float, ...] = (0.0,)
+
+
+class Endocrine(NamedTuple):
+    """What lack of oestradiol does to bone; the group `endocrine` of a parameter set.
+
+    With the lack w, 0 at `replete` and 1 without any oestradiol (`lack_of_oestradiol`), RANKL secretion is multiplied by
+    1 + rankl_gain w, OPG secretion by 1 - opg_loss w, bone balance by 1 - balance_loss w.
+    """
+
+    replete: float = 0.367  # nmol/L
+    half: float = 0.044  # nmol/L
+    rankl_gain: float = 0.0
+    opg_loss: float = 0.0
+    balance_loss: float = 0.0
+
+
+def read_endocrine(parameters: Any) -> Endocrine:
+    """Return the group `endocrine` of a parameter set."""
+    group = parameters.group("endocrine")
+    return Endocrine(**{name: float(group[name]) for name in Endocrine._fields})
+
+
+def find_highest_activation(patient: Patient, endocrine: Endocrine) -> float:
+    """Return the highest activation frequency (1/h) that patient and lack of oestradiol can come to."""
+    return max(patient.activation) * max(patient.rankl_factor) * (1.0 + endocrine.rankl_gain) / (1.0 - endocrine.opg_loss / 2.0)
+
+
+class Body(NamedTuple):
+    """What the body of every patient shares: response to oestradiol, and the bone surface that takes drug up (um2)."""
+
+    endocrine: Endocrine = Endocrine()
+    surface_area: float = BoneLaws().surface_area
+
+
+def read_body(parameters: Any) -> Body:
+    """Return the body that a parameter set describes."""
+    return Body(read_endocrine(parameters), read_bone_laws(parameters).surface_area)
+
+
+def lack_of_oestradiol(oestradiol: Array, endocrine: Endocrine) -> Array:
+    """Return the lack of oestradiol, 0 when replete to 1 when there is none.
+
+    Binding of oestradiol E to its receptor is E / (E + half); the lack is the binding lost of that at `replete`.
+    """
+    e = np.minimum(oestradiol, endocrine.replete)
+    full = endocrine.replete / (endocrine.replete + endocrine.half)
+    return np.asarray(1.0 - e / (e + endocrine.half) / full)
 
 
 class Forcing(NamedTuple):
     """What the host does to the niche in each tick (first axis: ticks; float64, C-contiguous)."""
 
-    uptake: Array  # (n_steps, n_drugs) fmol per um2 of bone surface deposited in the tick
+    uptake: Array  # (n_steps, n_drugs) fmol per um2 of bone surface deposited in the tick by doses
     plasma: Array  # (n_steps, n_drugs) mean free plasma concentration, nmol/L
     gamma_delta: Array  # (n_steps,) mean activity of gamma-delta T cells, 0-1
     rankl_block: Array  # (n_steps,) mean share of RANKL neutralised, 0-1
@@ -43,6 +93,8 @@ class Forcing(NamedTuple):
     activation: Array  # (n_steps,) activation frequency, 1/h
     bone_balance: Array  # (n_steps,)
     rankl_factor: Array  # (n_steps,)
+    opg_factor: Array  # (n_steps,)
+    circulation: Array  # (n_steps, n_drugs, MOST_TISSUES + 3, MOST_TISSUES + 1), the same in every tick
 
 
 class _GammaDelta:
@@ -82,6 +134,25 @@ class _GammaDelta:
         return mean.reshape(-1, self.parts).mean(axis=1)
 
 
+def build_circulation(drugs: Mapping[str, Drug], tick_h: float) -> Array:
+    """Return what one tick does to drug that came back from bone to blood, (n_drugs, MOST_TISSUES + 3, MOST_TISSUES + 1).
+
+    Columns are plasma and tissues at the start of the tick; rows are plasma and tissues at its end, what bone took up
+    in it, what was excreted. Exact: a block of the matrix exponential of the drug's compartments.
+    """
+    from scipy.linalg import expm
+
+    tables = np.zeros((max(1, len(drugs)), MOST_TISSUES + 3, MOST_TISSUES + 1))
+    for table, drug in zip(tables, drugs.values()):
+        if drug.has_kinetics:
+            moving = np.arange(CENTRAL, CENTRAL + 1 + len(drug.peripheral))
+            gained = np.arange(3 + len(drug.peripheral), 5 + len(drug.peripheral))  # skeleton, excreted
+            step = expm(generator(drug) * tick_h)
+            table[: moving.size, : moving.size] = step[np.ix_(moving, moving)]
+            table[-2:, : moving.size] = step[np.ix_(gained, moving)]
+    return tables
+
+
 def _kill_hazard(drug: Drug, doses: Sequence[Dose], edges: Array) -> Array:
     """Tick means of the hazard that removes `log10_kill` decades in the exposure window of each course."""
     integral = np.zeros(edges.size)
@@ -102,6 +173,28 @@ def _turnover_gain(drug: Drug, doses: Sequence[Dose], edges: Array) -> Array:
     return np.where(last >= 0, drug.turnover_gain * fading, 0.0)
 
 
+def _suppress_ovary(drug: Drug, doses: Sequence[Dose], edges: Array) -> Array:
+    """Tick values of the share of ovarian oestradiol lost: it rises to `ovary_suppression` while a dose lasts, then returns.
+
+    dS/dt = (max - S) / onset under cover of a dose, -S / recovery else; solved exactly tick by tick, the cover of a tick
+    being that of its middle.
+    """
+    share = np.zeros(edges.size - 1)
+    if drug.ovary_suppression <= 0.0:
+        return share
+    middle = (edges[:-1] + edges[1:]) / 2.0
+    covered = np.zeros(middle.size, dtype=bool)
+    for dose in doses:
+        if dose.dose_mg > 0:
+            covered |= (middle >= dose.time_h) & (middle < dose.time_h + drug.ovary_duration)
+    step, now = edges[1] - edges[0], 0.0
+    rise, fall = np.exp(-step / drug.ovary_onset), np.exp(-step / drug.ovary_recovery)
+    for i in range(share.size):
+        now = drug.ovary_suppression + (now - drug.ovary_suppression) * rise if covered[i] else now * fall
+        share[i] = now
+    return share
+
+
 def build_forcing(
     regimen: Iterable[Any],
     drugs: Mapping[str, Drug],
@@ -109,6 +202,7 @@ def build_forcing(
     n_steps: int,
     tick_h: float,
     start_h: float = 0.0,
+    body: Body = Body(),
 ) -> Forcing:
     """What reaches the niche in each tick of a run.
 
@@ -123,6 +217,8 @@ def build_forcing(
     start_h : float, h
         Time of the first tick's start on the clock of the courses and the patient; doses given before it
         are followed up to it (a spin-up starts at a negative time).
+    body : Body
+        By default lack of oestradiol does nothing.
 
     Returns
     -------
@@ -139,7 +235,7 @@ def build_forcing(
     doses = list_doses(regimen, drugs, float(edges[-1]))
     uptake, plasma = np.zeros((2, n_steps, max(1, len(drugs))))
     unblocked, gamma_delta = np.ones(n_steps), _GammaDelta(edges)
-    hazard, gain = np.zeros(n_steps), np.zeros(n_steps)
+    hazard, gain, ovary = np.zeros(n_steps), np.zeros(n_steps), np.ones(n_steps)
     for column, (name, drug) in enumerate(drugs.items()):
         mine = [dose for dose in doses if dose.drug == name]
         if not mine:
@@ -147,28 +243,37 @@ def build_forcing(
         if not drug.has_kinetics:
             hazard += _kill_hazard(drug, mine, edges)
             gain = np.maximum(gain, _turnover_gain(drug, mine, edges))
+            ovary *= 1.0 - _suppress_ovary(drug, mine, edges)
             continue
         wakes = drug.gamma_delta_max_rate > 0
         course = follow(drug, mine, gamma_delta.edges if wakes else edges)
-        uptake[:, column] = sum_over_ticks(course, edges, "skeleton") * _FMOL_PER_NMOL / drug.surface_area
+        uptake[:, column] = sum_over_ticks(course, edges, "skeleton") * _FMOL_PER_NMOL / body.surface_area
         plasma[:, column] = drug.free_fraction * sum_over_ticks(course, edges, "exposure") / tick_h
         if np.isfinite(drug.rankl_half_concentration):
             unblocked *= 1.0 - mean_response(drug, course, edges, drug.rankl_half_concentration)
         if wakes:
             gamma_delta.add(drug, course)
-    activation, balance, rankl = _endocrine(patient, (edges[:-1] + edges[1:]) / 2.0)
-    activation = activation * (1.0 + gain)
+    middle = (edges[:-1] + edges[1:]) / 2.0
+    endocrine = body.endocrine
+    curves = _follow(patient, middle, endocrine)
+    oestradiol = curves["oestradiol"] * ovary
+    lack = lack_of_oestradiol(oestradiol, endocrine)
     return Forcing(
-        uptake, plasma, gamma_delta.means(), 1.0 - unblocked, hazard, activation, balance, rankl
-    )
+        uptake, plasma, gamma_delta.means(), 1.0 - unblocked, hazard, curves["activation"] * (1.0 + gain),
+        curves["bone_balance"] * (1.0 - endocrine.balance_loss * lack),
+        curves["rankl_factor"] * (1.0 + endocrine.rankl_gain * lack), 1.0 - endocrine.opg_loss * lack,
+        np.broadcast_to(build_circulation(drugs, tick_h), (n_steps, *uptake.shape[1:], MOST_TISSUES + 3, MOST_TISSUES + 1)),
+    )  # fmt: skip
 
 
-def _endocrine(patient: Any, times_h: Array) -> tuple[Array, Array, Array]:
-    curves = []
-    for name in ("activation", "bone_balance", "rankl_factor"):
-        values = np.atleast_1d(np.asarray(getattr(patient, name), dtype=np.float64))
+def _follow(patient: Any, times_h: Array, endocrine: Endocrine) -> dict[str, Array]:
+    """Return the curves of a patient at the asked times; oestradiol is replete where nothing is said."""
+    curves = {}
+    for name in ("activation", "bone_balance", "rankl_factor", "oestradiol"):
+        given = getattr(patient, name)
+        values = np.atleast_1d(np.asarray(endocrine.replete if given is None else given, dtype=np.float64))
         knots = np.atleast_1d(np.asarray(patient.times_h, dtype=np.float64))
         if values.size not in (1, knots.size) or np.any(np.diff(knots) <= 0) or not np.all(values >= 0):
             raise InputError(f"patient: {name} needs a value >= 0 for each of {knots.size} rising times")
-        curves.append(np.interp(times_h, knots, np.broadcast_to(values, knots.shape)))
-    return curves[0], curves[1], curves[2]
+        curves[name] = np.interp(times_h, knots, np.broadcast_to(values, knots.shape))
+    return curves

@@ -25,7 +25,6 @@ from niche_sim.kinds import (
 from niche_sim.lattice import World
 from niche_sim.processes import diffusion, secretion
 from niche_sim.processes.remodelling import nominal_footprint
-from niche_sim.signals import free_rankl
 from niche_sim.state import State, add_cell, allocate_state, is_free, lay_scene, remove_cell
 from niche_sim.surface import has_quiescent_lining
 
@@ -72,14 +71,15 @@ def _scatter(state, rates, world, key, step):
 
 
 @inner
-def _mean_surface_rankl(state, rates, world):
-    total, count = 0.0, 0
+def _mean_at_surface(state, world):
+    """Return the means of RANKL and OPG at quiescent surface (nmol/L)."""
+    rankl, opg, count = 0.0, 0.0, 0
     for v in range(world.n):
         if state.voxels.is_bone[v] == 0 and has_quiescent_lining(state, world, v):
-            c = state.fields.concentration
-            total += free_rankl(c[RANKL, v], c[OPG, v], rates.secretion.opg_half, 0.0)
+            rankl += state.fields.concentration[RANKL, v]
+            opg += state.fields.concentration[OPG, v]
             count += 1
-    return total / max(count, 1)
+    return rankl / max(count, 1), opg / max(count, 1)
 
 
 @kernel
@@ -88,10 +88,11 @@ def _settle(state, rates, world, host, tick):
         secretion.run(state, rates, world, host, tick)
     if rates.switches.diffusion:
         diffusion.run(state, rates, world, host, tick)
-    state.reference[0] = _mean_surface_rankl(state, rates, world) / host.rankl_factor
+    rankl, opg = _mean_at_surface(state, world)
+    state.reference[0], state.reference[1] = rankl / host.rankl_factor, opg / host.opg_factor
 
 
-def build_state(world: World, scene: Any, rates: Any, host: Any, tick: Any, drugs: int) -> State:
+def build_state(world: World, scene: Any, rates: Any, host: Any, tick: Any, drugs: int, activation: float) -> State:
     """Return the niche at the start of the spin-up: tissue, residents, fields at rest, no tumour cell.
 
     Parameters
@@ -101,13 +102,15 @@ def build_state(world: World, scene: Any, rates: Any, host: Any, tick: Any, drug
         Boolean masks `bone` and `sinusoid` of shape (nz, ny, nx).
     rates : schedule.Rates
     host : schedule.Host
-        The patient at the first tick; its RANKL factor is divided out of the reference.
+        The patient at the first tick; her RANKL and OPG factors are divided out of the reference.
     tick : schedule.Tick
         The tick before the first: its key addresses the draws.
     drugs : int
         Number of drugs that any arm uses, at least 1.
+    activation : float
+        The highest activation frequency to make room for, 1/h.
     """
-    state = allocate_state(world, drugs=drugs, **size_tables(world, rates, scene.bone, host.activation))
+    state = allocate_state(world, drugs=drugs, **size_tables(world, rates, scene.bone, activation))
     lay_scene(state, world, scene.bone, scene.sinusoid)
     _scatter(state, rates, world, tick.key, tick.step + 1)
     _settle(state, rates, world, host, tick)

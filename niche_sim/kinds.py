@@ -56,7 +56,7 @@ COUNTER_NAMES = (
     "osteoclast_fusions", "osteoclast_deaths_drug", "osteoclast_deaths_other",
     "bmu_started", "bmu_completed", "bmu_aborted", "bmu_unused", "bmu_refused",
     "mineral_removed", "mineral_formed", "mineral_start", "cells_entered", "cells_left", "cells_lost",
-    "seeded",
+    "seeded", "bmu_perforated",
 )  # fmt: skip
 (
     N_BIRTHS, N_SLEEPS, N_ARRIVALS, N_EGRESS,
@@ -65,8 +65,8 @@ COUNTER_NAMES = (
     N_FUSIONS, N_OSTEOCLAST_DRUG, N_OSTEOCLAST_OTHER,
     N_BMU_STARTED, N_BMU_COMPLETED, N_BMU_ABORTED, N_BMU_UNUSED, N_BMU_REFUSED,
     MINERAL_REMOVED, MINERAL_FORMED, MINERAL_START, CELLS_ENTERED, CELLS_LEFT, CELLS_LOST,
-    N_SEEDED,
-) = range(29)  # fmt: skip
+    N_SEEDED, N_BMU_PERFORATED,
+) = range(30)  # fmt: skip
 
 # Faults that a kernel cannot raise: it writes code, place and step, and Python raises.
 FAULT_NONE, FAULT_CELLS_FULL, FAULT_LOG_FULL, FAULT_BMUS_FULL, FAULT_FIELD, FAULT_NOT_FINITE = range(6)
@@ -84,6 +84,7 @@ FULL = 1_000_000
 HALF = FULL // 2
 
 MOST_VOXELS = 64_000_000  # of a lattice
+MOST_TISSUES = 3  # of a drug, beside plasma
 
 # Rounds of hops in a tick, and hops that a cell tries in one, in mean: at 1 a walk would stay on one colour of the board.
 MOST_ROUNDS = 64

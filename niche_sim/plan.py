@@ -28,20 +28,19 @@ def _snapshots(interval_h: float | None, length_h: float, tick_h: float) -> int:
 
 def measure_state(experiment: Any) -> dict[str, Any]:
     """Return voxels, room for cells and BMUs, and the bytes of one state and of the lattice's tables."""
-    from niche_sim.host import build_forcing
+    from niche_sim.host import find_highest_activation, read_endocrine
     from niche_sim.initial import size_tables
     from niche_sim.lattice import build_world
     from niche_sim.scenes import build_scene
-    from niche_sim.simulation import build_rates, host_at
+    from niche_sim.simulation import build_rates
     from niche_sim.state import allocate_state, flatten
 
     scene = build_scene(experiment.scene.plain(), experiment.seed)
     world = build_world(scene.bone.shape, scene.voxel_um, scene.periodic)
     drugs = experiment.host_drugs()
     rates = build_rates(experiment.parameters, drugs, experiment.switches)
-    start_h = -round(experiment.spin_up_h / experiment.tick_h) * experiment.tick_h
-    forcing = build_forcing([], drugs, experiment.host_patient(), 1, experiment.tick_h, start_h)
-    sizes = size_tables(world, rates, scene.bone, float(host_at(forcing, 0).activation))
+    patient, endocrine = experiment.host_patient(), read_endocrine(experiment.parameters)
+    sizes = size_tables(world, rates, scene.bone, find_highest_activation(patient, endocrine))
     # Pages of zeros cost nothing until they are touched, so this asks for sizes, not for memory.
     state = allocate_state(world, drugs=max(len(drugs), 1), **sizes)
     tables = world.neighbours.nbytes + world.reach.nbytes + world.around.nbytes

@@ -53,9 +53,11 @@ class Host(NamedTuple):
     gamma_delta: float  # activity of gamma-delta T cells, 0 to 1
     rankl_block: float  # share of RANKL neutralised, 0 to 1
     chemotherapy: float  # kill hazard of a fully exposed cycling cell, 1/h
-    activation: float  # activation frequency, 1/h
+    activation: float  # activation frequency while oestradiol is replete, 1/h
     bone_balance: float  # bone refilled per bone removed
     rankl_factor: float  # endocrine multiplier of RANKL secretion
+    opg_factor: float  # endocrine multiplier of OPG secretion
+    circulation: np.ndarray  # one tick of drug that came back to blood, shape (drugs, tissues + 3, tissues + 1)
 
 
 class Switches(NamedTuple):
@@ -106,6 +108,7 @@ class Rates(NamedTuple):
     migration: migration.Rates
     death: death.Rates
     egress: egress.Rates
+    bone_drug: bone_drug.Rates
     drugs: DrugEffects
     switches: Switches
 
@@ -168,6 +171,7 @@ def advance(state, rates, world, forcing, hours, key, first_step, start, steps):
         host = Host(
             forcing.uptake[i], forcing.plasma[i], forcing.gamma_delta[i], forcing.rankl_block[i],
             forcing.chemotherapy[i], forcing.activation[i], forcing.bone_balance[i], forcing.rankl_factor[i],
+            forcing.opg_factor[i], forcing.circulation[i],
         )  # fmt: skip
         step(state, rates, world, host, Tick(first_step + i, hours, key))
         if state.fault[0] != FAULT_NONE:

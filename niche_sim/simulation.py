@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from niche_sim.draws import run_key
-from niche_sim.drugs import build_effects
+from niche_sim.drugs import build_effects, read_bone_laws
 from niche_sim.errors import InputError, Interrupted
 from niche_sim.guards import check_finite, check_tick, raise_fault
-from niche_sim.host import Forcing, build_forcing
+from niche_sim.host import Forcing, build_forcing, find_highest_activation, read_body
 from niche_sim.initial import build_state, clear_switched_off, seed_tumour
 from niche_sim.kernel import is_compiled, is_temporary
 from niche_sim.kinds import FIELD_NAMES
@@ -24,6 +24,7 @@ from niche_sim.regimens import Course, Dose, list_doses
 from niche_sim.scenes import build_scene
 from niche_sim.schedule import PROCESSES, Host, Rates, Switches, Tick, advance
 from niche_sim.state import State, copy_state, flatten, rebuild
+from niche_sim.surface import measure_surface
 
 MOST_TICKS_A_CALL = 64  # keeps the event log short and an interruption prompt
 PROMPT_VOXELS = 1_000_000  # voxel-ticks of one kernel call on a large lattice, about a second
@@ -101,7 +102,7 @@ def build_rates(parameters: Any, drugs: dict[str, Any], switches: dict[str, bool
         np.array([fields[f"{name}_decay"] for name in FIELD_NAMES]),
         float(fields["bone_permeability"]), float(fields["tolerance"]),
     )  # fmt: skip
-    effects = _pack_columns(build_effects(drugs))
+    effects = _pack_columns(build_effects(drugs, read_bone_laws(parameters)))
     return Rates(**groups, diffusion=transport, drugs=effects, switches=_pack(Switches(**switches)))
 
 
@@ -178,13 +179,17 @@ def spin_up(plan: _Plan, progress: Progress = _be_silent, keeper: Keeper | None 
     """Return the niche at time 0: remodelled without tumour and drug for the spin-up time, then seeded with tumour."""
     rows = max(plan.spin_steps, 1)
     first = -plan.spin_steps
-    forcing = build_forcing([], plan.drugs, plan.patient, rows, plan.hours, first * plan.hours)
+    body = read_body(plan.experiment.parameters)
+    forcing = build_forcing([], plan.drugs, plan.patient, rows, plan.hours, first * plan.hours, body)
     rates = build_rates(plan.experiment.parameters, plan.drugs, plan.experiment.switches)
     check_tick(rates, plan.world, plan.hours)
     saved = keeper.load(SPIN_UP) if keeper else None
     if saved is None:
         tick = Tick(first - 1, plan.hours, plan.key)
-        state = build_state(plan.world, plan.scene, rates, host_at(forcing, 0), tick, max(len(plan.drugs), 1))
+        state = build_state(
+            plan.world, plan.scene, rates, host_at(forcing, 0), tick, max(len(plan.drugs), 1),
+            find_highest_activation(plan.patient, body.endocrine),
+        )  # fmt: skip
     else:
         state = rebuild(saved.arrays)
     done = saved.step if saved else 0
@@ -201,6 +206,7 @@ def spin_up(plan: _Plan, progress: Progress = _be_silent, keeper: Keeper | None 
         progress("advance", arm=SPIN_UP, time_h=stop * plan.hours)
     progress("done", arm=SPIN_UP)
     state.log[:] = 0
+    state.share[0] = measure_surface(state, plan.world)
     population = plan.experiment.population
     wanted = int(population.dormant_dtc) + int(population.cycling_dtc)
     found = seed_tumour(state, plan.world, plan.key, int(population.dormant_dtc), int(population.cycling_dtc))
@@ -231,7 +237,8 @@ def run_arm(
     rates = _list_rates(plan, name)
     given = [dose for dose in list_doses(arm.regimen, plan.drugs, experiment.length_h) if _is_dosing(rates, plan, dose)]
     courses = [Course(d.drug, d.dose_mg, None, d.time_h, None, d.route, d.infusion_h) for d in given]
-    forcing = build_forcing(courses, plan.drugs, plan.patient, plan.steps, plan.hours)
+    body = read_body(experiment.arm_parameters(name))
+    forcing = build_forcing(courses, plan.drugs, plan.patient, plan.steps, plan.hours, body=body)
     for _, held in rates:
         check_tick(held, plan.world, plan.hours)
     recorder = Recorder(plan.world, experiment.record, plan.hours, plan.steps, list(plan.drugs), start.tally.copy())

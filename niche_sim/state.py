@@ -17,6 +17,7 @@ from niche_sim.kinds import (
     HALF,
     LOG_COLUMNS,
     MINERAL_START,
+    MOST_TISSUES,
     N_FIELDS,
     N_OUTCOMES,
     NOTHING,
@@ -69,6 +70,7 @@ VOXEL = np.dtype([
 BMU = np.dtype([
     ("ident", "u8"),
     ("removed", "i8"),  # quanta
+    ("lost", "i8"),  # quanta of them that no bone lies under any more: never refilled
     ("filled", "i8"),  # quanta
     ("signal", "f8"),  # released matrix factor that calls osteoblasts, in full voxels
     ("since", "i4"),  # step at which the phase began
@@ -111,11 +113,13 @@ class State(NamedTuple):
     claimed: np.ndarray  # int32 (bmus, most voxels)
     eroder: np.ndarray  # int32 (bmus, sectors), row of the osteoclast at work, scratch of one tick
     tally: np.ndarray  # int64 (counters,)
-    drug_ledger: np.ndarray  # float64 (drugs, 4): fmol deposited, swallowed, freed to blood, pool about to rebind
+    drug_ledger: np.ndarray  # float64 (drugs, 4): fmol deposited, swallowed, freed and then excreted, pool about to bind
+    body: np.ndarray  # float64 (drugs, MOST_TISSUES + 1): fmol that left bone and is in plasma and tissues again
+    share: np.ndarray  # float64 (1,): um2 of bone surface at time 0, the niche's share of the skeleton
     shared: np.ndarray  # float64 (drugs,): share of each drug in what desorbed in this tick
     opened: np.ndarray  # float64 (2,): um2 of surface opened by births so far, and births
     blood: np.ndarray  # float64 (1,): tumour cells shed into blood and still there
-    reference: np.ndarray  # float64 (1,): free RANKL at quiescent surface before tumour and drug, nmol/L
+    reference: np.ndarray  # float64 (2,): RANKL and OPG at quiescent surface while oestradiol is replete, nmol/L
     log: np.ndarray  # int64 (rows, len(LOG_COLUMNS)), events since the last recording
     log_count: np.ndarray  # int64 (1,)
     fault: np.ndarray  # int64 (4,): code, step, voxel, field
@@ -147,7 +151,8 @@ def allocate_state(world: World, *, cells: int, bmus: int, sectors: int, claim: 
         allocate_fields(world),
         _table(bmus, BMU), np.zeros((bmus, 3)), np.zeros((bmus, sectors), "i4"), np.zeros((bmus, sectors), "i1"),
         np.zeros((bmus, claim), "i4"), np.full((bmus, sectors), -1, "i4"),
-        np.zeros(len(COUNTER_NAMES), "i8"), np.zeros((drugs, 4)), np.zeros(drugs), np.zeros(2), np.zeros(1), np.zeros(1),
+        np.zeros(len(COUNTER_NAMES), "i8"), np.zeros((drugs, 4)),
+        np.zeros((drugs, MOST_TISSUES + 1)), np.zeros(1), np.zeros(drugs), np.zeros(2), np.zeros(1), np.zeros(2),
         np.zeros((log, len(LOG_COLUMNS)), "i8"), np.zeros(1, "i8"), np.zeros(4, "i8"),
     )  # fmt: skip
 

@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 
 from niche_sim.config.numbers import read_number
-from niche_sim.config.problems import Path, suggest
+from niche_sim.config.problems import Path
 from niche_sim.config.report import Report
-from niche_sim.config.schema import OESTROGEN
 from niche_sim.host import Patient
 from niche_sim.parameters import Parameter
 from niche_sim.units import convert, quote
 
-KEYS = ["name", "title", "note", "oestrogen", "activation_frequency", "bone_balance", "rankl_factor"]
+KEYS = ["name", "title", "note", "activation_frequency", "bone_balance", "rankl_factor", "oestradiol"]
 _NUMBERS = {
     "activation_frequency": ("1/h", ("0 /yr", "5 /yr")),
     "bone_balance": ("", (0.5, 1.2)),
     "rankl_factor": ("", (0.0, 20.0)),
+    "oestradiol": ("nmol/L", ("0 pmol/L", "10 nmol/L")),
 }
 _MOST_TIMES = 1000
 
@@ -28,7 +28,7 @@ class PatientFile:
 
     Attributes
     ----------
-    name, title, oestrogen : str
+    name, title : str
     mapping : dict
         The whole file, numbers with unit, range, status, source and note.
     host : niche_sim.host.Patient
@@ -37,7 +37,6 @@ class PatientFile:
 
     name: str
     title: str
-    oestrogen: str
     mapping: dict[str, Any]
     host: Patient
 
@@ -45,32 +44,25 @@ class PatientFile:
 def read_patient(report: Report, path: Path) -> PatientFile | None:
     """Return the patient at a path, or None after noting the mistakes."""
     before = len(report.problems)
-    if not report.check_keys(path, KEYS, ["name", "oestrogen", *_NUMBERS]):
+    if not report.check_keys(path, KEYS, ["name", *_NUMBERS]):
         return None
     data = report.document.get(path)
     _check_texts(report, path, data)
     curves: dict[str, list[tuple[float, Parameter]]] = {}
-    mapping = {key: data[key] for key in KEYS[:4] if key in data}
+    mapping = {key: data[key] for key in KEYS[:3] if key in data}
     for key in _NUMBERS:
         if key in data:
             curves[key] = _read_curve(report, (*path, key))
             mapping[key] = _write_curve(data[key], curves[key])
     if len(report.problems) > before:
         return None
-    return PatientFile(data["name"], data.get("title") or "", data["oestrogen"], mapping, _join(curves))
+    return PatientFile(data["name"], data.get("title") or "", mapping, _join(curves))
 
 
 def _check_texts(report: Report, path: Path, data: dict[str, Any]) -> None:
     for key in ("name", "title", "note"):
         if key in data and (not isinstance(data[key], str) or len(data[key]) > 5000):
             report.add((*path, key), "type", f"expected a text, not {quote(data[key])}")
-    state = data.get("oestrogen")
-    if "oestrogen" in data and (not isinstance(state, str) or state not in OESTROGEN):
-        report.add(
-            (*path, "oestrogen"),
-            "value",
-            f"unknown oestrogen state {quote(state)}{suggest(state, OESTROGEN)}",
-        )
 
 
 def _read_curve(report: Report, path: Path) -> list[tuple[float, Parameter]]:
@@ -122,4 +114,6 @@ def _join(curves: dict[str, list[tuple[float, Parameter]]]) -> Patient:
         knots, values = zip(*((time_h, number.value) for time_h, number in curves[key]))
         return tuple(float(value) for value in np.interp(times, knots, values))
 
-    return Patient(at_times("activation_frequency"), at_times("bone_balance"), at_times("rankl_factor"), tuple(times))
+    return Patient(
+        at_times("activation_frequency"), at_times("bone_balance"), at_times("rankl_factor"), at_times("oestradiol"), tuple(times)
+    )

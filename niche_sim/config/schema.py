@@ -47,7 +47,6 @@ EFFECTS = (
 SWITCHES = (*PROCESSES, *EFFECTS)
 """Everything that can be switched off, by name."""
 
-OESTROGEN = ("pre", "peri", "post", "suppressed", "chemotherapy_failure")
 MOST_SEED = 2**64 - 1
 
 # Each arm is a folder of the result; some names are devices on some systems.

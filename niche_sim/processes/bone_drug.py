@@ -1,29 +1,45 @@
 """Drug on bone: desorption from exposed mineral, binding of what arrives, burial by new bone.
 
-Exposed drug leaves with a half-life set by its affinity (first order, k_off); a part returns to the pool, the rest goes
-to blood, and on its way it is the source of the free-drug field. The pool binds to exposed mineral in proportion to
-face area times a weight: eroding >> quiescent > forming (Sato et al. 1991, J Clin Invest 88:2095). A voxel without an
-exposed face keeps its drug: that is burial, and erosion is what frees it again.
+Exposed drug leaves with a half-life set by its affinity (first order, k_off), and on its way to blood it is the source of
+the free-drug field; plasma then shares it between kidney and bone (`dosing`). The pool binds to exposed mineral in
+proportion to face area times a weight: eroding >> quiescent > forming (Sato et al. 1991, J Clin Invest 88:2095). A voxel
+without an exposed face keeps its drug: that is burial, and erosion is what frees it again.
 """
 
 import math
+from typing import NamedTuple
 
 from niche_sim.kernel import inner
 from niche_sim.kinds import FORMING, FREE_DRUG
 
 READS = ("voxels.owner", "voxels.is_bone", "voxels.exposed", "bmus.phase")
-WRITES = ("drug", "fields.secretion", "fields.changed", "drug_ledger", "shared")
+WRITES = ("drug", "fields.secretion", "fields.changed", "drug_ledger", "body", "shared")
+
+
+class Rates(NamedTuple):
+    """What a surface and an osteoclast do with any bisphosphonate; units in UNITS."""
+
+    weight_eroding: float
+    weight_forming: float
+    swallow_depth: float
+    swallowed_fraction: float
+    rebinding: float
+
+
+UNITS = {
+    "weight_eroding": "1", "weight_forming": "1", "swallow_depth": "um", "swallowed_fraction": "1", "rebinding": "1",
+}  # fmt: skip
 
 
 @inner
-def find_weight(state, effects, drug, v):
-    """Return the binding weight of bone voxel `v`: by the phase of the BMU that holds it."""
+def find_weight(state, rates, v):
+    """Return the binding weight of bone voxel `v` by the phase of the BMU that holds it; 1 is quiescent."""
     owner = state.voxels.owner[v]
     if owner < 0:
-        return effects.weight_quiescent[drug]
+        return 1.0
     if state.bmus.phase[owner] == FORMING:
-        return effects.weight_forming[drug]
-    return effects.weight_eroding[drug]
+        return rates.bone_drug.weight_forming
+    return rates.bone_drug.weight_eroding
 
 
 @inner
@@ -38,7 +54,7 @@ def _emit(state, world, v, moles, hours):
 
 @inner
 def desorb(state, rates, world, tick):
-    """Let exposed drug go; returns nothing, fills pool, ledger and the secretion of the free-drug field."""
+    """Let exposed drug go to blood; on its way it is the source of the free-drug field."""
     effects = rates.drugs
     voxels = state.voxels
     any_before = False
@@ -58,9 +74,7 @@ def desorb(state, rates, world, tick):
                 state.drug[d, v] -= amount
                 freed += amount
                 _emit(state, world, v, amount, tick.hours)
-        returned = freed * effects.return_fraction[d]
-        state.drug_ledger[d, 2] += freed - returned
-        state.drug_ledger[d, 3] += returned
+        state.body[d, 0] += freed
         state.shared[d] = freed
         everything += freed
     if everything > 0.0:
@@ -80,13 +94,13 @@ def bind(state, rates, world):
         total = 0.0
         for v in range(world.n):
             if voxels.exposed[v] > 0:
-                total += float(voxels.exposed[v]) * find_weight(state, rates.drugs, d, v)
+                total += float(voxels.exposed[v]) * find_weight(state, rates, v)
         if total <= 0.0:
             continue
         bound = 0.0
         for v in range(world.n):
             if voxels.exposed[v] > 0:
-                share = pool * voxels.exposed[v] * find_weight(state, rates.drugs, d, v) / total
+                share = pool * voxels.exposed[v] * find_weight(state, rates, v) / total
                 state.drug[d, v] += share
                 bound += share
         # The rounding of the shares stays in the pool, so that nothing is lost.

@@ -32,7 +32,7 @@ from niche_sim.signals import saturate
 from niche_sim.state import add_cell, is_free, move_cell, remove_cell, update_tissue
 
 READS = (
-    "voxels.owner", "voxels.sinusoid", "voxels.perivascular", "bmus.removed", "bmus.signal", "bmus.since",
+    "voxels.owner", "voxels.sinusoid", "voxels.perivascular", "bmus.removed", "bmus.lost", "bmus.signal", "bmus.since",
     "bmus.claims", "bmus.phase", "claimed", "host.bone_balance",
 )  # fmt: skip
 WRITES = (
@@ -113,7 +113,7 @@ def _fill(state, rates, world, host, tick, slot, v, beds):
     """Lay mineral into voxel `v`; waits just below half where a cell has no room to leave."""
     voxels, bmus = state.voxels, state.bmus
     gain = np.int64(rates.osteoblasts.apposition_rate * tick.hours / world.voxel_um * math.sqrt(beds) * FULL)
-    target = np.int64(host.bone_balance * bmus.removed[slot])
+    target = np.int64(host.bone_balance * (bmus.removed[slot] - bmus.lost[slot]))
     gain = min(gain, np.int64(voxels.debt[v]), target - bmus.filled[slot])
     closes = voxels.mineral[v] < HALF and voxels.mineral[v] + gain >= HALF
     if gain <= 0 or (closes and not make_room(state, world, v)):

@@ -4,7 +4,8 @@ Fusion: at least `precursors_per_osteoclast` precursors within capture of the si
 rate x RANKL occupancy. Erosion: a claimed voxel loses v dt / dx sqrt(free near-side faces). Life: a clock drawn at
 fusion from a bounded normal law (14 +- 2.33 d, 7 to 21 d), and hazards: lack of free RANKL, high TGF-beta, swallowed
 drug k_max A^n / (A^n + K^n) with A the drug swallowed per territory. What erosion frees: matrix growth factors into
-the pit, drug half into the osteoclast and half to blood.
+the pit; drug into the osteoclast, of the rest some binds again to exposed mineral nearby and the other goes to blood.
+Where the bone left under the pit is thin, its strain holds erosion back.
 """
 
 import math
@@ -48,7 +49,7 @@ READS = (
 WRITES = (
     "living", "cells", "load", "hazard", "voxels.stored", "voxels.mineral", "voxels.debt", "voxels.occupant",
     "voxels.is_bone", "voxels.contact", "voxels.exposed", "drug", "reserve", "fields.changed", "bmus.removed",
-    "bmus.signal", "site", "duty", "eroder", "tally", "drug_ledger", "log", "log_count",
+    "bmus.signal", "site", "duty", "eroder", "tally", "drug_ledger", "body", "log", "log_count",
 )  # fmt: skip
 
 
@@ -62,6 +63,8 @@ class Rates(NamedTuple):
     fusion_rate: float
     rankl_half: float
     erosion_rate: float
+    strain_inhibition: float
+    strain_thickness: float
     lifespan: float
     lifespan_spread: float
     lifespan_shortest: float
@@ -73,7 +76,8 @@ class Rates(NamedTuple):
 
 UNITS = {
     "precursor_density": "1", "precursor_residence": "h", "precursors_per_osteoclast": "1", "capture_radius": "um",
-    "fusion_rate": "1/h", "rankl_half": "nmol/L", "erosion_rate": "um/h", "lifespan": "h", "lifespan_spread": "h",
+    "fusion_rate": "1/h", "rankl_half": "nmol/L", "erosion_rate": "um/h",
+    "strain_inhibition": "1", "strain_thickness": "um", "lifespan": "h", "lifespan_spread": "h",
     "lifespan_shortest": "h", "lifespan_longest": "h", "starvation_death": "1/h", "tgf_beta_death": "1/h",
     "tgf_beta_half": "nmol/L",
 }  # fmt: skip
@@ -152,6 +156,22 @@ def _fuse(state, rates, world, host, tick, slot, sector):
 
 
 @inner
+def _rebind_nearby(state, rates, world, d, v, freed):
+    """Bind a share of the drug freed at `v` to exposed mineral within 50 um, by faces; the rest goes to blood."""
+    faces = 0
+    for k in range(world.around.shape[0]):
+        w = displace(world, v, world.around[k, 0], world.around[k, 1], world.around[k, 2])
+        if w >= 0 and w != v:
+            faces += int(state.voxels.exposed[w])
+    bound = rates.bone_drug.rebinding * freed if faces > 0 else 0.0
+    state.body[d, 0] += freed - bound
+    for k in range(world.around.shape[0]):
+        w = displace(world, v, world.around[k, 0], world.around[k, 1], world.around[k, 2])
+        if bound > 0.0 and w >= 0 and w != v and state.voxels.exposed[w] > 0:
+            state.drug[d, w] += bound * state.voxels.exposed[w] / faces
+
+
+@inner
 def _release(state, rates, world, v, pit, row, removed):
     """Let out what `removed` quanta of voxel `v` held: growth factors into voxel `pit`, drug into osteoclast `row`."""
     voxels, s = state.voxels, rates.secretion
@@ -169,12 +189,31 @@ def _release(state, rates, world, v, pit, row, removed):
     for d in range(state.drug.shape[0]):
         eaten = state.drug[d, v]
         if voxels.mineral[v] > 0:
-            eaten *= -math.expm1(-eroded_um / rates.drugs.swallow_depth_um[d])
-        swallowed = eaten * rates.drugs.swallowed_fraction[d]
+            eaten *= -math.expm1(-eroded_um / rates.bone_drug.swallow_depth)
+        if eaten <= 0.0:
+            continue
+        swallowed = eaten * rates.bone_drug.swallowed_fraction
         state.drug[d, v] -= eaten
         state.load[row, d] += swallowed / area
         state.drug_ledger[d, 1] += swallowed
-        state.drug_ledger[d, 2] += eaten - swallowed
+        _rebind_nearby(state, rates, world, d, v, eaten - swallowed)
+
+
+@inner
+def is_strained(state, rates, world, slot, v):
+    """Tell whether the bone left under voxel `v` is so thin that its strain is felt: far-side marrow is near."""
+    nz, ny, nx = state.normal[slot, 0], state.normal[slot, 1], state.normal[slot, 2]
+    for k in range(1, world.around.shape[0]):
+        distance = _distance(world, k)
+        if distance > rates.osteoclasts.strain_thickness:
+            return False
+        dz, dy, dx = world.around[k, 0], world.around[k, 1], world.around[k, 2]
+        if (dz * nz + dy * ny + dx * nx) * world.voxel_um > -0.7 * distance:
+            continue
+        w = displace(world, v, dz, dy, dx)
+        if w >= 0 and state.voxels.is_bone[w] == 0 and state.voxels.owner[w] != slot:
+            return True
+    return False
 
 
 @inner
@@ -188,6 +227,8 @@ def _erode_voxel(state, rates, world, tick, slot, v, row):
     if free == 0 and voxels.is_bone[v] == 1:
         return
     loss = rates.osteoclasts.erosion_rate * tick.hours / world.voxel_um * math.sqrt(max(free, 1))
+    if is_strained(state, rates, world, slot, v):
+        loss *= 1.0 - rates.osteoclasts.strain_inhibition
     removed = min(voxels.mineral[v], np.int64(loss * FULL))
     voxels.mineral[v] -= removed
     voxels.debt[v] += removed

@@ -2,8 +2,10 @@
 
 A birth rate per area of bone surface is activation frequency / footprint, so that opened area per year and area is the
 activation frequency whatever the voxel (Recker et al. 2004, doi:10.1359/JBMR.040710); the footprint is the running mean
-of what births really opened. The local hazard is multiplied by a saturating response to free RANKL,
-(1 + r) x / (x + r), x relative to the untreated, tumour-free surface. A BMU claims the bone under a disc of its
+of what births really opened. The hazard is proportional to the body's free RANKL y, that at resting surface relative to
+replete oestradiol; the local one multiplies it by a saturating response (1 + r) x / (x + r), x relative to the
+body's, so that a working BMU does not light the whole surface. A cavity that cuts its trabecula through is written off
+where no bone lies under it. A BMU claims the bone under a disc of its
 width, exclusively; osteoclasts erode only what it claimed, and it refills its own ledger of places.
 """
 
@@ -26,6 +28,7 @@ from niche_sim.kinds import (
     LOG_BMU_END,
     LOG_BMU_START,
     N_BMU_COMPLETED,
+    N_BMU_PERFORATED,
     N_BMU_REFUSED,
     N_BMU_STARTED,
     NO_SECTOR,
@@ -43,8 +46,9 @@ from niche_sim.lattice import displace
 from niche_sim.signals import free_rankl
 from niche_sim.state import log_event
 from niche_sim.surface import is_near_side, surface_normal
+from niche_sim.topology import is_cut_through, is_emptied
 
-READS = ("voxels.mineral", "voxels.is_bone", "voxels.exposed", "fields.concentration", "reference", "host.activation")
+READS = ("voxels.mineral", "voxels.is_bone", "voxels.exposed", "fields.concentration", "reference", "host.activation", "host.rankl_factor", "host.opg_factor")
 WRITES = (
     "voxels.last_bmu", "voxels.debt", "voxels.owner", "voxels.sector", "normal", "site", "duty", "claimed", "bmus",
     "tally", "opened", "log", "log_count",
@@ -120,8 +124,12 @@ def birth_hazard(state, rates, world, host, v):
     footprint = (state.opened[0] + FOOTPRINT_PRIOR * nominal) / (state.opened[1] + FOOTPRINT_PRIOR)
     hazard = host.activation * voxels.exposed[v] * world.face_um2 * world.surface_factor / footprint
     if state.reference[0] > 0.0:
-        relative = _surface_rankl(state, rates, world, host, v) / (state.reference[0] * host.rankl_factor)
-        hazard *= activation_response(relative, rates.remodelling.rankl_response)
+        replete = free_rankl(state.reference[0], state.reference[1], rates.secretion.opg_half, 0.0)
+        body = free_rankl(
+            state.reference[0] * host.rankl_factor, state.reference[1] * host.opg_factor, rates.secretion.opg_half, 0.0
+        )
+        relative = _surface_rankl(state, rates, world, host, v) / body
+        hazard *= body / replete * activation_response(relative, rates.remodelling.rankl_response)
     return hazard
 
 
@@ -205,7 +213,7 @@ def start_bmu(state, rates, world, tick, v):
     state.normal[slot, 0], state.normal[slot, 1], state.normal[slot, 2] = nz, ny, nx
     bmus.ident[slot] = child_identity(tick.key, v, tick.step, S_BMU_IDENT)
     bmus.origin[slot], bmus.since[slot] = v, tick.step
-    bmus.removed[slot], bmus.filled[slot], bmus.signal[slot], bmus.idle[slot] = 0, 0, 0.0, 0
+    bmus.removed[slot], bmus.lost[slot], bmus.filled[slot], bmus.signal[slot], bmus.idle[slot] = 0, 0, 0, 0.0, 0
     for s in range(state.duty.shape[1]):
         state.duty[slot, s] = NO_SECTOR
     bmus.phase[slot] = RECRUITING
@@ -228,6 +236,53 @@ def end_bmu(state, tick, slot, outcome):
 
 
 @inner
+def has_floor(state, rates, world, slot, v):
+    """Tell whether bone lies under the emptied voxel `v` of a cavity; marrow that the BMU did not open is a far side."""
+    nz, ny, nx = state.normal[slot, 0], state.normal[slot, 1], state.normal[slot, 2]
+    r = rates.remodelling
+    half_steps = int(2.0 * (r.claim_depth + r.claim_height) / world.voxel_um) + 2
+    for k in range(1, half_steps + 1):
+        deep = -0.5 * k
+        w = displace(world, v, int(round(deep * nz)), int(round(deep * ny)), int(round(deep * nx)))
+        if w < 0 or state.voxels.is_bone[w] == 1:
+            return True
+        if state.voxels.owner[w] != slot:
+            return False
+    return True
+
+
+@inner
+def is_near_bone(state, world, v):
+    """Tell whether bone stands within an osteoblast's reach of voxel `v`: a slit twice as wide is bridged."""
+    for k in range(world.reach.shape[0]):
+        w = displace(world, v, world.reach[k, 0], world.reach[k, 1], world.reach[k, 2])
+        if w >= 0 and state.voxels.is_bone[w] == 1:
+            return True
+    return False
+
+
+@inner
+def is_hole(state, rates, world, slot):
+    """Tell whether the cavity of a BMU cuts its trabecula through, wider than osteoblasts can bridge."""
+    for k in range(state.bmus.claims[slot]):
+        v = state.claimed[slot, k]
+        if is_emptied(state, slot, v) and not is_near_bone(state, world, v) and not has_floor(state, rates, world, slot, v):
+            return is_cut_through(state, world, slot)
+    return False
+
+
+@inner
+def give_up_hole(state, rates, world, slot):
+    """Write off what was removed where no bone lies under the cavity: osteoblasts lay bone on bone, never over a hole."""
+    state.tally[N_BMU_PERFORATED] += 1
+    for k in range(state.bmus.claims[slot]):
+        v = state.claimed[slot, k]
+        if is_emptied(state, slot, v) and not has_floor(state, rates, world, slot, v):
+            state.bmus.lost[slot] += state.voxels.debt[v]
+            state.voxels.debt[v] = 0
+
+
+@inner
 def _count_duty(state, slot, duty):
     count = 0
     for s in range(state.duty.shape[1]):
@@ -243,7 +298,7 @@ def _enter(bmus, slot, phase, step):
 
 
 @inner
-def _advance_phase(state, rates, host, tick, slot):
+def _advance_phase(state, rates, world, host, tick, slot):
     bmus, r = state.bmus, rates.remodelling
     hours = (tick.step - bmus.since[slot]) * tick.hours
     phase = bmus.phase[slot]
@@ -257,11 +312,13 @@ def _advance_phase(state, rates, host, tick, slot):
                 if state.duty[slot, s] == VACANT:
                     state.duty[slot, s] = DONE
         if _count_duty(state, slot, OCCUPIED) == 0 and _count_duty(state, slot, VACANT) == 0:
+            if is_hole(state, rates, world, slot):
+                give_up_hole(state, rates, world, slot)
             _enter(bmus, slot, REVERSAL, tick.step)
     elif phase == REVERSAL and hours > r.reversal_time:
         _enter(bmus, slot, FORMING, tick.step)
     elif phase == FORMING:
-        if bmus.filled[slot] >= np.int64(host.bone_balance * bmus.removed[slot]):
+        if bmus.filled[slot] >= np.int64(host.bone_balance * (bmus.removed[slot] - bmus.lost[slot])):
             end_bmu(state, tick, slot, BMU_COMPLETED)
         elif bmus.idle[slot] * tick.hours > r.idle_limit or hours > r.formation_limit:
             end_bmu(state, tick, slot, BMU_ABORTED)
@@ -284,5 +341,5 @@ def run(state, rates, world, host, tick):
     """Advance the phases of living BMUs, then start new ones."""
     for slot in range(state.bmus.phase.shape[0]):
         if state.bmus.phase[slot] != FREE:
-            _advance_phase(state, rates, host, tick, slot)
+            _advance_phase(state, rates, world, host, tick, slot)
     _start_bmus(state, rates, world, host, tick)

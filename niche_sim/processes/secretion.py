@@ -29,7 +29,7 @@ from niche_sim.signals import saturate
 
 READS = (
     "cells.kind", "cells.mode", "voxels.stroma", "voxels.occupant", "voxels.is_bone", "voxels.perivascular",
-    "voxels.contact", "fields.concentration", "bmus.phase", "site", "duty", "host.rankl_factor",
+    "voxels.contact", "fields.concentration", "bmus.phase", "site", "duty", "host.rankl_factor", "host.opg_factor",
 )  # fmt: skip
 WRITES = ("reserve", "release", "fields.secretion", "fields.uptake", "fields.gathered", "fields.changed")
 
@@ -122,7 +122,7 @@ def _set_voxel(state, rates, world, host, tick, v):
     _release_matrix_factors(state, rates, world, tick, v, sink)
     rankl = s.rankl_lining * area * (1.0 + s.pthrp_on_rankl * occupancy) * host.rankl_factor
     opg = s.opg_lining * area + (s.opg_osteoblast if kind == OSTEOBLAST else 0.0)
-    opg *= 1.0 - s.pthrp_on_opg * occupancy
+    opg *= (1.0 - s.pthrp_on_opg * occupancy) * host.opg_factor
     pthrp = 0.0
     if cycling:
         driven = saturate(state.fields.concentration[TGF_BETA, v], rates.division.tgf_beta_half)
