@@ -124,7 +124,7 @@ def _sampled(course: Trajectory, times_h: Array) -> Array:
     return np.searchsorted(course.breaks, times_h)
 
 
-def pharmacokinetics(drug: Drug, courses: Iterable[Any], times_h: Any) -> dict[str, Array]:
+def pharmacokinetics(drug: Drug, courses: Iterable[Any], times_h: Any, key: Any = 0) -> dict[str, Array]:
     """Amounts of a drug everywhere in the body at the asked times, just after any dose given then.
 
     Parameters
@@ -133,6 +133,8 @@ def pharmacokinetics(drug: Drug, courses: Iterable[Any], times_h: Any) -> dict[s
     courses : iterable of Course
         Courses of other drugs are passed over. Doses may fall anywhere and before the first time.
     times_h : array_like (n,), h
+    key : uint64
+        Key of the run, where a course is taken with an adherence below 1.
 
     Returns
     -------
@@ -150,7 +152,7 @@ def pharmacokinetics(drug: Drug, courses: Iterable[Any], times_h: Any) -> dict[s
         raise InputError(f"drug {drug.name} ({drug.drug_class}) has no pharmacokinetics")
     times = np.atleast_1d(np.asarray(times_h, dtype=np.float64))
     mine = [course for course in courses if course.drug == drug.name]
-    doses = list_doses(mine, {drug.name: drug}, float(times.max()) + 1e-6)
+    doses = list_doses(mine, {drug.name: drug}, float(times.max()) + 1e-6, key)
     course = follow(drug, doses, times)
     at = _sampled(course, times)
     gained = dict(zip(_GAINED, np.cumsum(course.gained, axis=0)[at].T))

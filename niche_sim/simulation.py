@@ -20,7 +20,7 @@ from niche_sim.kinds import FIELD_NAMES
 from niche_sim.lattice import World, build_world
 from niche_sim.processes import diffusion
 from niche_sim.recorder import ArmResult, Recorder, Segment
-from niche_sim.regimens import Course, Dose, list_doses
+from niche_sim.regimens import Course, Dose, schedule_doses
 from niche_sim.scenes import build_scene
 from niche_sim.schedule import PROCESSES, Host, Rates, Switches, Tick, advance
 from niche_sim.state import State, copy_state, flatten, rebuild
@@ -116,14 +116,16 @@ def _is_dosing(rates: list[tuple[int, Rates]], plan: "_Plan", dose: Dose) -> boo
     return bool([held for step, held in rates if step * plan.hours <= dose.time_h][-1].switches.dosing)
 
 
-def _list_dose_events(doses: Iterable[Dose], tick_h: float) -> pd.DataFrame:
+def _list_dose_events(doses: Iterable[tuple[Dose, bool]], tick_h: float) -> pd.DataFrame:
+    """Return the doses that were due as events; those not taken are `dose_missed`."""
     rows = [
         {
-            "step": int(dose.time_h // tick_h), "time_h": dose.time_h, "event": "dose", "cause": dose.drug,
+            "step": int(dose.time_h // tick_h), "time_h": dose.time_h, "event": "dose" if taken else "dose_missed",
+            "cause": dose.drug,
             "kind": "dose", "ident": np.uint64(0), "parent": np.uint64(0), "clone": 0,
             "z": np.int32(-1), "y": np.int32(-1), "x": np.int32(-1),
         }
-        for dose in doses
+        for dose, taken in doses
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -235,8 +237,9 @@ def run_arm(
     """Run one arm from a copy of `start`, or from its last checkpoint."""
     experiment, arm = plan.experiment, plan.experiment.arms[name]
     rates = _list_rates(plan, name)
-    given = [dose for dose in list_doses(arm.regimen, plan.drugs, experiment.length_h) if _is_dosing(rates, plan, dose)]
-    courses = [Course(d.drug, d.dose_mg, None, d.time_h, None, d.route, d.infusion_h) for d in given]
+    scheduled = schedule_doses(arm.regimen, plan.drugs, experiment.length_h, plan.key)
+    scheduled = [(dose, taken) for dose, taken in scheduled if _is_dosing(rates, plan, dose)]
+    courses = [Course(d.drug, d.dose_mg, None, d.time_h, None, d.route, d.infusion_h) for d, taken in scheduled if taken]
     body = read_body(experiment.arm_parameters(name))
     forcing = build_forcing(courses, plan.drugs, plan.patient, plan.steps, plan.hours, body=body)
     for _, held in rates:
@@ -271,7 +274,7 @@ def run_arm(
             keeper.save(name, Saved(done, flatten(state), recorder.before, recorder.segments))
         raise
     progress("done", arm=name)
-    return recorder.result(name, _list_dose_events(given, plan.hours), state)
+    return recorder.result(name, _list_dose_events(scheduled, plan.hours), state)
 
 
 def run_experiment(

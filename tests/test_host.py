@@ -14,7 +14,8 @@ from niche_sim.pharmacokinetics import pharmacokinetics
 from niche_sim.regimens import Course, list_doses
 from niche_sim.resources import configs_dir
 
-NAMES = ("zoledronate", "pamidronate", "clodronate", "ibandronate", "denosumab", "anthracycline_taxane")
+NAMES = ("zoledronate", "pamidronate", "clodronate", "ibandronate", "denosumab", "anthracycline_taxane",
+         "alendronate", "risedronate")
 FACTOR = {
     "g/mol": ("g/mol", 1.0), "h": ("h", 1.0), "min": ("h", 1 / 60), "d": ("h", 24.0), "/h": ("1/h", 1.0),
     "/d": ("1/h", 1 / 24), "L": ("L", 1.0), "L/h": ("L/h", 1.0), "m2": ("um^2", 1e12), "um": ("um", 1.0),
@@ -26,7 +27,8 @@ TISSUES = (Peripheral(20.0, 6.0), Peripheral(90.0, 0.7))
 THREE = Drug("plain", "bisphosphonate", molar_mass=250.0, central_volume=10.0, clearance_excretion=2.0,
              clearance_skeleton=3.0, absorbed_fraction=0.02, absorption_rate=1.5, peripheral=TISSUES)
 PATIENT = Patient(activation=(0.39 / 8766.0,))
-RETAINED = {"zoledronate": 0.61, "pamidronate": 0.65, "clodronate": 0.20, "ibandronate": 0.476}
+RETAINED = {"zoledronate": 0.61, "pamidronate": 0.60, "clodronate": 0.20, "ibandronate": 0.476, "alendronate": 0.53,
+            "risedronate": 0.35}
 
 
 def convert(text, unit):
@@ -142,7 +144,7 @@ def test_overlapping_infusions_add():
     assert got["concentration"][0] == pytest.approx(20000.0 / 5.0, rel=1e-6)  # dose a time over clearance
 
 
-@pytest.mark.parametrize("name", NAMES[:5])
+@pytest.mark.parametrize("name", [*NAMES[:5], *NAMES[6:]])
 def test_ledger_closes_for_shipped_drugs(drugs, name):
     repeated = Course(name, 50.0, interval_h=24.7, start_h=0.3, until_h=4000.0)
     courses = [repeated, Course(name, 8.0, start_h=17.77)]
@@ -285,7 +287,7 @@ def test_pamidronate_and_clodronate_plasma(drugs):
 
 def test_effects_follow_the_order_of_the_drugs(drugs):
     effects = build_effects(drugs)
-    assert all(column.shape == (6,) and np.isfinite(column).all() for column in effects)
+    assert all(column.shape == (len(NAMES),) and np.isfinite(column).all() for column in effects)
     assert effects.osteoclast_kmax[0] == pytest.approx(0.8 / 24) and effects.osteoclast_kmax[4] == 0
     dose = 14.7e9 * 0.61 / 8.5e12
     assert effects.osteoclast_half_load[0] == pytest.approx(0.085 * dose, rel=0.01)

@@ -193,8 +193,12 @@ def _read_arms(
         if name.lower() in {other.lower() for other in found}:
             report.add(path, "duplicate", "differs from another arm by upper and lower case only", key=True)
         changes = _read_changes(report, (*path, "changes"), parameters, length_h)
-        found[name] = Arm([Course(**course.model_dump()) for _, course in courses], override, switches, changes)
+        found[name] = Arm([_build_course(course) for _, course in courses], override, switches, changes)
     return found, _read_drugs(report, every)
+
+
+def _build_course(course: CourseModel) -> Course:
+    return Course(**course.model_dump() | {"missed": tuple(sorted(course.missed))})
 
 
 def _read_changes(report: Report, path: Path, parameters: ParameterSet, length_h: float | None) -> list[Change]:

@@ -1,6 +1,7 @@
 """The experiment that a branch runs: a finished one, changed from a time on."""
 
 import copy
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
@@ -48,10 +49,23 @@ def _end_courses(courses: Sequence[Mapping[str, Any]], moment_h: float) -> list[
             continue
         ended = dict(course)
         if "interval" in course:
-            until = _hours(course["until"], "until") if "until" in course else moment_h
-            ended["until"] = write(min(until, moment_h), "h")
+            ended["until"] = write(min(moment_h, _find_end(ended)), "h")
+            missed = [number for number in ended.pop("missed", ()) if _due_h(course, number) < moment_h]
+            ended |= {"missed": missed} if missed else {}
         kept.append(ended)
     return kept
+
+
+def _due_h(course: Mapping[str, Any], number: int) -> float:
+    """Return when a dose of a repeated course is due, by its number from 1."""
+    return _hours(course.get("start", "0 h"), "start") + (number - 1) * _hours(course["interval"], "interval")
+
+
+def _find_end(course: dict[str, Any]) -> float:
+    """Return the time from which a repeated course gives no dose, and take `doses` out of it: `until` replaces it."""
+    if "doses" in course:
+        return _due_h(course, course.pop("doses") + 1)
+    return _hours(course["until"], "until") if "until" in course else math.inf
 
 
 def _read_courses(regimen: str, moment_h: float) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from niche_sim.config.drugs import DrugFile
 from niche_sim.config.problems import Path
 from niche_sim.config.report import Report
 from niche_sim.config.schema import (
+    MOST_DOSES,
     CourseModel,
     GeneratedScene,
     ImageScene,
@@ -23,7 +24,6 @@ from niche_sim.parameters import ParameterSet
 from niche_sim.units import convert, quote, write
 
 MOST_PER_AXIS = 4096
-MOST_DOSES = 100_000
 _LEAST_VOXELS = 3
 
 
@@ -95,6 +95,31 @@ def check_course(report: Report, path: Path, course: CourseModel, length_h: floa
         report.add(here, "range", f"{_say(report, here, until)} is not after the start, {begin}")
     if interval is not None and length_h is not None and (length_h - start) / interval > MOST_DOSES:
         report.add((*path, "interval"), "range", f"gives more than {MOST_DOSES} doses")
+    _check_numbers(report, path, course)
+
+
+def _check_numbers(report: Report, path: Path, course: CourseModel) -> None:
+    """Check how many doses there are, and that those missed are among them."""
+    if course.doses is not None and course.until_h is not None:
+        report.add((*path, "doses"), "value", "`doses` and `until` both end the course; give one of them", key=True)
+    if course.interval_h is None and (course.doses or 1) > 1:
+        report.add((*path, "doses"), "value", f"{course.doses} doses need an `interval`", key=True)
+    most = _count_doses(course)
+    for i, number in enumerate(course.missed):
+        if number in course.missed[:i]:
+            report.add((*path, "missed", i), "duplicate", f"dose {number} is already in the list")
+        elif most is not None and number > most:
+            there = "1 dose" if most == 1 else f"{most} doses, numbered from 1"
+            report.add((*path, "missed", i), "range", f"there is no dose {number}; the course has {there}")
+
+
+def _count_doses(course: CourseModel) -> int | None:
+    """Return how many doses a course has, None if it goes on to the end of the run."""
+    if course.interval_h is None:
+        return 1
+    if course.until_h is not None and course.doses is None:
+        return max(0, math.ceil((course.until_h - course.start_h) / course.interval_h - 1e-9))
+    return course.doses
 
 
 def check_route(report: Report, path: Path, course: CourseModel, drug: DrugFile) -> None:

@@ -156,7 +156,12 @@ def _write_arm(arm: Arm) -> dict[str, Any]:
 
 def _write_course(course: Course) -> dict[str, Any]:
     items = {name: value for name, value in asdict(course).items() if value is not None}
-    return dict(_write_field(name, value) for name, value in items.items())
+    # What changes nothing is not written, so that a course with it is the course without it, to the hash.
+    if course.adherence == 1.0:
+        del items["adherence"]
+    missed = {"missed": list(items.pop("missed"))} if course.missed else {}
+    items.pop("missed", None)
+    return dict(_write_field(name, value) for name, value in items.items()) | missed
 
 
 def _write_field(name: str, value: Any) -> tuple[str, Any]:

@@ -48,6 +48,7 @@ SWITCHES = (*PROCESSES, *EFFECTS)
 """Everything that can be switched off, by name."""
 
 MOST_SEED = 2**64 - 1
+MOST_DOSES = 100_000
 
 # Each arm is a folder of the result; some names are devices on some systems.
 ARM_NAME = r"(?!__)(?!(?i:con|prn|aux|nul|com\d|lpt\d)$)[A-Za-z0-9_-]{1,64}"
@@ -107,7 +108,10 @@ class RecordModel(Strict):
 
 
 class CourseModel(Strict):
-    """Doses of one drug: one dose at `start`, or one every `interval` until before `until`."""
+    """Doses of one drug: one dose at `start`, or one every `interval` until before `until` or as many as `doses`.
+
+    A dose that is due is taken with the probability `adherence`; those whose numbers (from 1) are in `missed` are not.
+    """
 
     drug: Name
     dose_mg: Annotated[float, quantity("0 mg", "100 g", unit="mg")] = Field(alias="dose")
@@ -116,6 +120,9 @@ class CourseModel(Strict):
     until_h: Annotated[float, quantity("0 h", "100 yr", unit="h")] | None = Field(alias="until", default=None)
     route: Annotated[str, choice(*ROUTES)] | None = None
     infusion_h: Annotated[float, quantity("0 h", "24 h", unit="h")] | None = Field(alias="infusion", default=None)
+    doses: Annotated[int, whole(1, MOST_DOSES)] | None = None
+    adherence: Annotated[float, quantity(0, 1)] = 1.0
+    missed: list[Annotated[int, whole(1, MOST_DOSES)]] = Field(default=[], max_length=MOST_DOSES)
 
 
 class RegimenModel(Strict):

@@ -50,7 +50,11 @@ def describe_regimen(courses: Sequence[Mapping[str, Any]] | None) -> str:
         part = f"{course.get('drug', 'drug')} {course.get('dose', '')} {course.get('route', '')}".strip()
         part += f" every {name_span(course['interval'])}" if course.get("interval") else " once"
         part += f" from {name_span(course['start'])}" if not str(course.get("start", "0 h")).startswith("0") else ""
-        parts.append(part + (f" until {name_span(course['until'])}" if course.get("until") else ""))
+        part += f" until {name_span(course['until'])}" if course.get("until") else ""
+        part += f", {course['doses']} doses" if course.get("doses", 1) > 1 else ""
+        part += f", each taken with probability {course['adherence']:g}" if "adherence" in course else ""
+        part += f", without dose {', '.join(map(str, course['missed']))}" if course.get("missed") else ""
+        parts.append(part)
     return "; then ".join(parts) or "no drug"
 
 

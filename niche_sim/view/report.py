@@ -77,7 +77,7 @@ def find_divergence(result: Result) -> str:
     events = result.events
     if not len(events) or len(result.arms) < 2:
         return ""
-    events = events[events["event"] != "dose"]
+    events = events[~events["event"].isin(["dose", "dose_missed"])]
     keys = ["step", "event", "cause", "ident"]
     sets: list[set[Any]] = [set(map(tuple, events.loc[events["arm"] == arm, keys].to_numpy())) for arm in result.arms]
     different = set.union(*sets) - set.intersection(*sets)
