@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from niche_sim.drugs import CLASSES, DRUG_LAYOUT, DRUG_TEXT, Drug, Leaf, Peripheral, build_effects, drug_from_mapping
+import niche_sim as ns
+from niche_sim.drugs import CLASSES, DRUG_LAYOUT, DRUG_TEXT, Drug, Leaf, Peripheral, build_effects, drug_from_mapping, read_bone_laws
 from niche_sim.errors import InputError
-from niche_sim.host import Patient, build_forcing
+from niche_sim.host import Body, Endocrine, Patient, build_circulation, build_forcing, lack_of_oestradiol
 from niche_sim.pharmacokinetics import pharmacokinetics
 from niche_sim.regimens import Course, list_doses
 from niche_sim.resources import configs_dir
@@ -18,14 +19,15 @@ NAMES = ("zoledronate", "pamidronate", "clodronate", "ibandronate", "denosumab",
          "alendronate", "risedronate")
 FACTOR = {
     "g/mol": ("g/mol", 1.0), "h": ("h", 1.0), "min": ("h", 1 / 60), "d": ("h", 24.0), "/h": ("1/h", 1.0),
-    "/d": ("1/h", 1 / 24), "L": ("L", 1.0), "L/h": ("L/h", 1.0), "m2": ("um^2", 1e12), "um": ("um", 1.0),
+    "/d": ("1/h", 1 / 24), "L": ("L", 1.0), "L/h": ("L/h", 1.0), "m2": ("um^2", 1e12), "um": ("um", 1.0), "L/mol": ("L/nmol", 1e-9),
     "fmol/um2": ("fmol/um^2", 1.0), "nmol/L": ("nmol/L", 1.0), "umol/L": ("nmol/L", 1e3), "mg": ("mg", 1.0),
 }
 BOLUS = Drug("plain", "bisphosphonate", molar_mass=250.0, central_volume=10.0, clearance_excretion=2.0,
-             clearance_skeleton=3.0, absorbed_fraction=0.02, absorption_rate=1.5, surface_area=8.5e12)
+             clearance_skeleton=3.0, absorbed_fraction=0.02, absorption_rate=1.5)
 TISSUES = (Peripheral(20.0, 6.0), Peripheral(90.0, 0.7))
 THREE = Drug("plain", "bisphosphonate", molar_mass=250.0, central_volume=10.0, clearance_excretion=2.0,
              clearance_skeleton=3.0, absorbed_fraction=0.02, absorption_rate=1.5, peripheral=TISSUES)
+LAWS = read_bone_laws(ns.load_parameters("human"))
 PATIENT = Patient(activation=(0.39 / 8766.0,))
 RETAINED = {"zoledronate": 0.61, "pamidronate": 0.60, "clodronate": 0.20, "ibandronate": 0.476, "alendronate": 0.53,
             "risedronate": 0.35}
@@ -209,15 +211,57 @@ def test_chemotherapy_kills_its_decades_in_its_window(drugs):
 
 
 def test_forcing_without_drugs_is_one_empty_column():
-    patient = Patient((1e-5, 3e-5), (1.0, 0.97), (1.0,), (0.0, 100.0))
+    patient = Patient((1e-5, 3e-5), (1.0, 0.97), (1.0,), None, (0.0, 100.0))
     forcing = build_forcing([], {}, patient, 20, 10.0)
     assert forcing.uptake.shape == forcing.plasma.shape == (20, 1)
     assert not any(getattr(forcing, name).any() for name in forcing._fields[:5])
     assert forcing.activation[0] == pytest.approx(1.1e-5) and forcing.activation[-1] == 3e-5
-    assert forcing.bone_balance[-1] == 0.97 and np.all(forcing.rankl_factor == 1.0)
-    effects = build_effects({})
+    assert forcing.bone_balance[-1] == 0.97 and np.all(forcing.rankl_factor == 1.0) and np.all(forcing.opg_factor == 1.0)
+    assert not forcing.circulation.any()
+    effects = build_effects({}, LAWS)
     assert all(getattr(effects, name).shape == (1,) for name in effects._fields)
-    assert effects.osteoclast_kmax[0] == effects.desorption[0] == 0 and effects.tumour_half_load[0] == 1
+    assert effects.osteoclast_kmax[0] == 0 and effects.tumour_half_load[0] == 1
+
+
+def test_lack_of_oestradiol_runs_from_none_to_all():
+    endocrine = Endocrine(replete=0.4, half=0.05)
+    lack = lack_of_oestradiol(np.array([1.0, 0.4, 0.05, 0.0]), endocrine)
+    np.testing.assert_allclose(lack, [0.0, 0.0, 1.0 - 0.5 * 0.45 / 0.4, 1.0])
+
+
+def test_lack_acts_through_rankl_opg_and_balance():
+    body = Body(Endocrine(0.4, 0.05, rankl_gain=2.0, opg_loss=0.5, balance_loss=0.1))
+    patient = Patient((1e-5,), (1.0,), (1.5,), (0.4, 0.0), (0.0, 100.0))
+    forcing = build_forcing([], {}, patient, 12, 10.0, body=body)
+    assert np.all(forcing.activation == 1e-5)  # what lack does to births goes by RANKL and OPG
+    assert forcing.rankl_factor[-1] == pytest.approx(4.5) and forcing.opg_factor[-1] == pytest.approx(0.5)
+    assert forcing.bone_balance[-1] == pytest.approx(0.9)
+    assert forcing.rankl_factor[0] < 1.6 and forcing.bone_balance[0] > 0.99
+
+
+def test_an_ovarian_suppressant_lowers_oestradiol_while_it_lasts():
+    drug = Drug("goserelin", "ovarian_suppressant", "sc", ovary_suppression=0.95, ovary_duration=672.0, ovary_onset=168.0,
+                ovary_recovery=1000.0)
+    body = Body(Endocrine(0.4, 0.05, rankl_gain=2.0))
+    course = Course("goserelin", 3.6, 672.0, 0.0, 672.0 * 6, "sc")
+    forcing = build_forcing([course], {"goserelin": drug}, PATIENT, 400, 24.0, body=body)
+    left = 0.4 * (1.0 - 0.95 * -np.expm1(-168 / 168.0))
+    want = 1.0 + 2.0 * lack_of_oestradiol(np.array([left]), body.endocrine)[0]
+    assert forcing.rankl_factor[6] == pytest.approx(want, rel=1e-6)
+    assert forcing.rankl_factor[160] == pytest.approx(
+        1.0 + 2.0 * lack_of_oestradiol(np.array([0.4 * 0.05]), body.endocrine)[0], rel=1e-3)
+    assert forcing.rankl_factor[-1] < 1.1 and not forcing.plasma.any()
+
+
+@pytest.mark.parametrize("name", RETAINED)
+def test_drug_back_from_bone_is_shared_as_a_bolus_is(drugs, name):
+    table = build_circulation({name: drugs[name]}, 6.0)[0]
+    np.testing.assert_allclose(table.sum(axis=0)[: 1 + len(drugs[name].peripheral)], 1.0, rtol=1e-12)
+    body, bone = np.array([1.0, 0.0, 0.0, 0.0]), 0.0
+    for _ in range(4000):
+        bone += table[-2] @ body
+        body = table[:-2] @ body
+    assert bone == pytest.approx(RETAINED[name], abs=0.005) and body.sum() < 1e-6
 
 
 def test_doses_before_the_first_tick_carry_over(drugs):
@@ -238,7 +282,7 @@ def test_ten_years_of_daily_doses_are_fast(drugs):
     begin = time.perf_counter()
     build_forcing([daily], {"ibandronate": drugs["ibandronate"]}, PATIENT, 14610, 6.0)
     assert time.perf_counter() - begin < 2.0
-    assert forcing.uptake.shape == (14610, 1) and all(a.flags.c_contiguous for a in forcing)
+    assert forcing.uptake.shape == (14610, 1) and all(a.flags.c_contiguous for a in forcing[:-1])
     umol_per_d = forcing.uptake[-4000:].sum() / 1000 * 8.5e12 / 1e9
     assert umol_per_d == pytest.approx(21.0, rel=0.02)
 
@@ -286,14 +330,16 @@ def test_pamidronate_and_clodronate_plasma(drugs):
 
 
 def test_effects_follow_the_order_of_the_drugs(drugs):
-    effects = build_effects(drugs)
+    effects = build_effects(drugs, LAWS)
     assert all(column.shape == (len(NAMES),) and np.isfinite(column).all() for column in effects)
     assert effects.osteoclast_kmax[0] == pytest.approx(0.8 / 24) and effects.osteoclast_kmax[4] == 0
-    dose = 14.7e9 * 0.61 / 8.5e12
-    assert effects.osteoclast_half_load[0] == pytest.approx(0.085 * dose, rel=0.01)
-    assert effects.osteoclast_half_load[2] == pytest.approx(250 * dose, rel=0.01)
-    assert effects.desorption[2] == pytest.approx(np.log(2) / (45 * 24))
-    assert effects.adhesion_loss[2] == 0 and effects.weight_eroding[0] == 5.5
+    loads = dict(zip(drugs, effects.osteoclast_half_load))
+    assert loads["zoledronate"] == LAWS.aminobisphosphonate_half_load and loads["clodronate"] == LAWS.bisphosphonate_half_load
+    assert loads["pamidronate"] > loads["alendronate"] > loads["ibandronate"] > loads["risedronate"] > loads["zoledronate"]
+    lives = dict(zip(drugs, np.log(2) / effects.desorption))
+    assert lives["zoledronate"] == pytest.approx(LAWS.desorption_half_life) and lives["clodronate"] < lives["risedronate"]
+    assert lives["clodronate"] == pytest.approx(LAWS.desorption_half_life * (0.72 / 3.47) ** LAWS.affinity_exponent)
+    assert effects.adhesion_loss[2] == 0 and np.all(effects.full_coat == LAWS.full_coat)
 
 
 def test_only_nitrogen_drugs_wake_gamma_delta_cells(drugs):
@@ -357,7 +403,8 @@ def test_bad_courses_are_refused(drugs, course):
 
 @pytest.mark.parametrize("change", [
     {"clas": "x"}, {"class": "vitamin"}, {"molar_mass": 0.0}, {"absorbed_fraction": 1.5},
-    {"pharmacokinetics": {"central_volume": 1.0}}, {"route": "oral"}, {"effects": {"bone": {}}},
+    {"pharmacokinetics": {"central_volume": 1.0}}, {"route": "oral"},
+    {"skeleton": {"affinity": 0.0}}, {"effects": {"bone": {}}},
 ])
 def test_bad_drugs_are_refused(change):
     plain = read("zoledronate")

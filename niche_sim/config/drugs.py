@@ -8,9 +8,8 @@ from niche_sim.config.problems import Path, suggest
 from niche_sim.config.report import Report
 from niche_sim.drugs import DRUG_LAYOUT, DRUG_TEXT, Drug, Leaf, drug_from_mapping
 from niche_sim.errors import InputError
+from niche_sim.kinds import MOST_TISSUES
 from niche_sim.units import quote
-
-_MOST_TISSUES = 6
 
 
 @dataclass(frozen=True)
@@ -101,8 +100,8 @@ def _read_leaf(report: Report, path: Path, entry: Leaf) -> tuple[dict[str, Any],
 
 def _read_tissues(report: Report, path: Path, layout: dict[str, Any]) -> tuple[list[Any], list[Any]]:
     data = report.document.get(path)
-    if not isinstance(data, list) or len(data) > _MOST_TISSUES:
-        report.fail(path, "type", f"expected a list of at most {_MOST_TISSUES} tissues, each volume and clearance")
+    if not isinstance(data, list) or len(data) > MOST_TISSUES:
+        report.fail(path, "type", f"expected a list of at most {MOST_TISSUES} tissues, each volume and clearance")
         return [], []
     mappings: list[Any] = []
     numbers: list[Any] = []
