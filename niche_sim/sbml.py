@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,7 @@ def _refuse_unsolved(model: ElementTree.Element, name: str) -> None:
     fast = [part.get("id", "") for part in model.iter("reaction") if part.get("fast") in ("true", "1")]
     if fast:
         raise InputError(f"{name}: reaction {quote(fast[0])} is fast, which is not solved; give it a rate")
+    _check_names(model, name)
     for kind in ("assignmentRule", "rateRule", "initialAssignment"):
         for part in model.iter(kind):
             if part.find("math") is None:
@@ -256,6 +258,26 @@ def _refuse_unsolved(model: ElementTree.Element, name: str) -> None:
     for part in model.iter("reaction"):
         if part.find("kineticLaw/math") is None:
             raise InputError(f"{name}: reaction {quote(part.get('id', ''))} has no rate law, as in a map of fluxes")
+
+
+def _check_names(model: ElementTree.Element, name: str) -> None:
+    """Refuse a name that is given twice or used without being given; a library's words about either are hard to read."""
+    definitions = model.find("listOfUnitDefinitions")
+    units = set() if definitions is None else set(definitions.iter())  # have names of their own
+    given = [part for part in model.iter() if part.get("id") and part not in units]
+    # The parameters of a rate law hide those of the model.
+    hiding = {part for law in model.iter("kineticLaw") for part in law.iter() if part.get("id")}
+    seen: set[str] = set()
+    for part in given:
+        identity = part.get("id", "")
+        if part not in hiding and identity in seen:
+            raise InputError(f"{name}: {quote(identity)} is given twice")
+        seen.add(identity)
+    bound = {(part.text or "").strip() for place in model.iter("bvar") for part in place.iter("ci")}
+    for part in model.iter("ci"):
+        used = (part.text or "").strip()
+        if used not in seen | bound:
+            raise InputError(f"{name}: a formula uses {quote(used)}, which the model does not have")
 
 
 def _is_true(element: ElementTree.Element, key: str) -> bool:
@@ -390,6 +412,7 @@ def solve(model: Model, question: Question) -> Answer:
     return Answer(values, np.array(said["steady"]), np.array(said["rates"]) / question.time_unit_h)
 
 
+@lru_cache(maxsize=4)  # an experiment is read more often than it changes
 def _ask(source: str, task: bytes) -> tuple[dict[str, Any], np.ndarray]:
     try:
         # -P: the folder of the script must not hide modules of the standard library.
@@ -401,7 +424,7 @@ def _ask(source: str, task: bytes) -> tuple[dict[str, Any], np.ndarray]:
         words = run.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"exit code {run.returncode}"]
         raise NumericalError(f"{source}: the solver ended ({quote(words[0])}); is the model too large?")
     said = json.loads(head)
-    reason = " ".join(said.get("message", "").split())[:300]
+    reason = re.split(r"[,;] (?:at|[Ii]n) virtual", " ".join(said.get("message", "").split()))[0][:300]
     if said.get("failed") == "load":
         raise InputError(f"{source}: libRoadRunner does not read it: {reason}; a validator of SBML (sbml.org) tells more")
     if said.get("failed") == "steady":

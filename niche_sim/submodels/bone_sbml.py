@@ -6,8 +6,9 @@ events; no delays, algebraic rules, fast reactions or packages that change the m
 needs the optional extra: `pip install "niche-sim[sbml]"`.
 
 A value in `parameters` or `initial` stands as if the file had it, so initial assignments follow it; a pulse changes only the
-parameter. The steady state is searched from the starting values without pulses, at time 0 of the model; what the rates do
-not determine (a bone mass, a sum that is conserved) stays there.
+parameter. The steady state is searched from the starting values without pulses, at time 0 of the model. Where the rates
+leave something open (a bone mass, a sum that is conserved), or nothing is found, the model runs for a hundred times `length`
+first.
 """
 
 from typing import Annotated
@@ -45,7 +46,7 @@ COLUMNS = {
 class Spec(SubModel):
     """Bone remodelling by a model in SBML."""
 
-    sbml: Annotated[str, text(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", "a shipped model or an .xml or .sbml file beside this one", 200)]
+    sbml: Annotated[str, text(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", "a shipped model or a file .xml or .sbml beside this", 200)]
     time_unit_h: TimeUnit | None = Field(alias="time_unit", default=None)
     parameters: dict[str, Value] = {}
     initial: dict[str, Value] = {}
