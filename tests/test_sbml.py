@@ -84,7 +84,7 @@ def test_shipped_files_say_units_and_papers():
     for name, text in TEXTS.items():
         model = read_sbml(find_sbml(name, Path()))
         assert model.time_h == 24.0
-        assert "doi:10.1016/" in text
+        assert {"komarova2003": "PMID 14499354", "lemaire2004": "doi:10.1016/j.jtbi.2004.03.023"}[name] in text
         assert 'level="3"' in text
         assert all(state.unit for state in model.states.values())
 
