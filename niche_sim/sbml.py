@@ -34,16 +34,18 @@ _CORE = re.compile(r"http://www\.sbml\.org/sbml/level(2(/version[2-5])?|3/versio
 _ANY = re.compile(r"http://www\.sbml\.org/sbml/level\d.*")
 _MATH = "http://www.w3.org/1998/Math/MathML"
 _LEFT_OUT = ("notes", "annotation")
+_RATE = "niche_sim_rate_of_"  # begins the names of what is added to read the rates of rate rules
 _HOURS = 3600.0  # seconds
 _WORKER = Path(__file__).with_name("sbml_worker.py")
 
 
 @dataclass(frozen=True)
 class State:
-    """A variable that the model moves: what the library calls its value, the compartment if it is a concentration."""
+    """A variable that the model moves: what the library calls its value and its rate, and what the rate is divided by."""
 
     name: str
     selection: str
+    rate: str
     volume: str
     unit: str
 
@@ -231,6 +233,8 @@ def _strip(element: ElementTree.Element, core: str) -> None:
     element.tag = local
     for key in [key for key in element.attrib if key.startswith("{")]:
         del element.attrib[key]
+    if space == _MATH:
+        element.attrib.pop("id", None)  # no name of the model
     if local == "math":
         element.set("xmlns", _MATH)
     for child in list(element):
@@ -302,16 +306,16 @@ def _list_symbols(model: ElementTree.Element) -> tuple[dict[str, State], dict[st
         outputs[name] = name if is_amount else f"[{name}]"
         moves = name in ruled or (name in moved and not _is_true(part, "boundaryCondition"))
         if moves and name not in assigned and not _is_true(part, "constant"):
-            # A rate rule of a concentration gives its rate; a reaction gives that of the amount.
-            divide = "" if is_amount or name in ruled else place
             full = unit if is_amount else f"{unit}/{sizes.get(place, 'volume')}"
-            states[name] = State(name, outputs[name], divide, full)
+            # A rate rule of a concentration gives its rate; reactions give that of the amount.
+            of_rule = (_RATE + name, "") if name in ruled else (f"{name}'", "" if is_amount else place)
+            states[name] = State(name, outputs[name], *of_rule, full)
     others = [*model.iterfind("listOfParameters/parameter"), *model.iterfind("listOfCompartments/compartment")]
     for part in others:
         name = part.get("id", "")
         outputs[name] = name
         if name in ruled:
-            states[name] = State(name, name, "", part.get("units") or "1")
+            states[name] = State(name, name, _RATE + name, "", part.get("units") or "1")
     constants = [part.get("id", "") for part in model.iterfind("listOfParameters/parameter")]
     return states, outputs, tuple(name for name in constants if name not in ruled | assigned)
 
@@ -366,7 +370,25 @@ def _write_values(model: Model, parameters: dict[str, float], initial: dict[str,
             assignments.remove(part)
         if not len(assignments):
             owner.remove(assignments)
+    _add_rates(owner)
     return ElementTree.tostring(root, "unicode")
+
+
+def _add_rates(model: ElementTree.Element) -> None:
+    """Give every rate rule a parameter that has its value: the library tells only the rates of reactions."""
+    rules = model.find("listOfRules")
+    if rules is None or rules.find("rateRule") is None:
+        return
+    parameters = model.find("listOfParameters")
+    if parameters is None:
+        parameters = ElementTree.Element("listOfParameters")
+        places = [i for i, part in enumerate(model) if part.tag in ("listOfCompartments", "listOfSpecies")]
+        model.insert(max(places, default=-1) + 1, parameters)
+    for rule in rules.findall("rateRule"):
+        name = _RATE + rule.get("variable", "")
+        ElementTree.SubElement(parameters, "parameter", {"id": name, "constant": "false"})
+        copy = ElementTree.SubElement(rules, "assignmentRule", {"variable": name})
+        copy.extend(rule.findall("math"))
 
 
 def _list_pieces(question: Question) -> list[tuple[float, float, dict[str, float]]]:
@@ -398,7 +420,7 @@ def solve(model: Model, question: Question) -> Answer:
         raise InputError(f'{model.source}: models in SBML need libRoadRunner; install it: pip install "niche-sim[sbml]"')
     task = {
         "sbml": _write_values(model, question.parameters, question.initial), "most_bytes": MEMORY,
-        "states": [(state.name, state.selection, state.volume) for state in model.states.values()],
+        "states": [(state.selection, state.rate, state.volume) for state in model.states.values()],
         "outputs": [model.outputs[name] for name in question.outputs],
         "times": [time / question.time_unit_h for time in question.times_h], "pieces": _list_pieces(question),
         "steady": question.steady, "from_rest": question.from_rest,

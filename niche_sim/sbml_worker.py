@@ -7,6 +7,7 @@ more time or memory than it is given, nor end the program that asked.
 import json
 import os
 import sys
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +25,10 @@ def _limit_memory(most_bytes: int) -> None:
         import resource
     except ImportError:  # not on Windows
         return
-    resource.setrlimit(resource.RLIMIT_AS, (most_bytes, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    ceiling = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if ceiling == resource.RLIM_INFINITY or ceiling > most_bytes:
+        with suppress(ValueError, OSError):  # a system that does not limit addresses
+            resource.setrlimit(resource.RLIMIT_AS, (most_bytes, ceiling))
 
 
 def _load(task: dict[str, Any]) -> Any:
@@ -40,19 +44,18 @@ def _load(task: dict[str, Any]) -> Any:
 
 
 def _get_states(runner: Any, task: dict[str, Any]) -> np.ndarray:
-    return np.array([runner.getValue(selection) for _, selection, _ in task["states"]], dtype=np.float64)
+    return np.array([runner.getValue(selection) for selection, _, _ in task["states"]], dtype=np.float64)
 
 
 def _put_states(runner: Any, task: dict[str, Any], values: np.ndarray) -> None:
-    for (_, selection, _), value in zip(task["states"], values):
+    for (selection, _, _), value in zip(task["states"], values):
         runner.setValue(selection, float(value))
 
 
 def _find_rates(runner: Any, task: dict[str, Any], values: np.ndarray) -> np.ndarray:
     """Return the rate of change of each state, in its own unit, with the states at `values`."""
     _put_states(runner, task, values)
-    # The library gives rates of amounts; what is a concentration has a volume.
-    parts = [(runner.getValue(f"{name}'"), runner.getValue(volume) if volume else 1.0) for name, _, volume in task["states"]]
+    parts = [(runner.getValue(rate), runner.getValue(volume) if volume else 1.0) for _, rate, volume in task["states"]]
     return np.array([rate / volume for rate, volume in parts])
 
 

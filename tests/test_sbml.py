@@ -134,6 +134,27 @@ def test_level_2_with_volumes_local_parameters_functions_and_events(tmp_path):
     assert slower.course[:3, 0] == pytest.approx(3 * np.exp(-0.125 * times[:3]), rel=1e-8)
 
 
+RULES = """<sbml xmlns="http://www.sbml.org/sbml/level3/version1/core" level="3" version="1"><model timeUnits="second">
+<listOfCompartments><compartment id="v" size="3" constant="true" spatialDimensions="3"/></listOfCompartments><listOfSpecies>
+<species id="S" compartment="v" initialConcentration="2" hasOnlySubstanceUnits="false" boundaryCondition="%s"
+ constant="false"/>
+<species id="A" compartment="v" initialAmount="6" hasOnlySubstanceUnits="true" boundaryCondition="%s" constant="false"/>
+</listOfSpecies><listOfRules>
+<rateRule variable="S"><math xmlns="http://www.w3.org/1998/Math/MathML"><apply><minus/><cn>1</cn><ci>S</ci></apply></math></rateRule>
+<rateRule variable="A"><math xmlns="http://www.w3.org/1998/Math/MathML"><apply><minus/><cn>1</cn><ci>A</ci></apply></math></rateRule>
+</listOfRules></model></sbml>"""
+
+
+@pytest.mark.parametrize("boundary", ["true", "false"])
+def test_rate_rules_of_species_are_of_concentrations_or_amounts(tmp_path, boundary):
+    (tmp_path / "rules.xml").write_text(RULES % (boundary, boundary))
+    model = read_sbml(tmp_path / "rules.xml")
+    answer = ask(model, np.array([0.0, 1.0, 2.0]) / 3600, ("S", "A"), steady=True, initial={"S": 3.0})
+    assert answer.course[1:, 0] == pytest.approx(1 + 2 * np.exp([-1.0, -2.0]), rel=1e-8)
+    assert answer.course[1:, 1] == pytest.approx(1 + 5 * np.exp([-1.0, -2.0]), rel=1e-8)
+    assert answer.steady == pytest.approx([1.0, 1.0], rel=1e-9)
+
+
 def change(*pairs):
     text = GOOD
     for old, new in pairs:
