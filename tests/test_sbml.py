@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from niche_sim import sbml
 from niche_sim.cli import main
 from niche_sim.config import build_experiment, check_files
 from niche_sim.errors import InputError, NumericalError
-from niche_sim.sbml import Question, find_sbml, list_shipped, read_sbml
+from niche_sim.sbml import Question, find_sbml, list_shipped, read_sbml, solving
 from niche_sim.submodels import bone_mean_field, bone_sbml
 from niche_sim.submodels.running import check_submodel
 
@@ -29,7 +28,7 @@ def solve(model, **keys):
 
 
 def ask(model, times_h, outputs, **keys):
-    return sbml.solve(model, Question(tuple(float(t) for t in times_h), outputs, model.time_h, **keys))
+    return solving.solve(model, Question(tuple(float(t) for t in times_h), outputs, model.time_h, **keys))
 
 
 def write(folder, text, **keys):
@@ -214,19 +213,19 @@ def test_runaway_and_slow_models_end_with_a_message(tmp_path, monkeypatch):
         solve(bone_sbml, sbml="komarova2003", parameters={"g11": 3.0}, initial={"x1": 50.0}, steady_state=False)
     with pytest.raises(NumericalError, match="no steady state was found"):
         solve(bone_sbml, sbml="komarova2003", parameters={"g11": 1.0, "g21": 0.0}, initial={"x1": 50.0, "x2": 1.0})
-    monkeypatch.setattr(sbml, "SECONDS", 0.01)
+    monkeypatch.setattr(solving, "SECONDS", 0.01)
     with pytest.raises(NumericalError, match="was not solved within 0.01 s"):
         solve(bone_sbml, sbml="lemaire2004", every="7 d")
 
 
 def test_a_model_may_not_take_all_memory(monkeypatch):
-    monkeypatch.setattr(sbml, "MEMORY", 2**25)
+    monkeypatch.setattr(solving, "MEMORY", 2**25)
     with pytest.raises((NumericalError, InputError), match="lemaire2004.xml: "):
         solve(bone_sbml, sbml="lemaire2004", every="11 d")
 
 
 def test_without_the_extra_the_remedy_is_told(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(sbml, "find_spec", lambda name: None)
+    monkeypatch.setattr(solving, "find_spec", lambda name: None)
     with pytest.raises(SystemExit) as end:
         main(["run", "bone_sbml_lemaire", "--out", str(tmp_path / "out"), "--quiet"])
     assert end.value.code == 2

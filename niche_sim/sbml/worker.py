@@ -1,4 +1,4 @@
-"""Solves one model in SBML for `niche_sim.sbml`: a task on standard input, its numbers on standard output.
+"""Solves one model in SBML for `solving.py`: a task on standard input, its numbers on standard output.
 
 It runs as a script, in a process of its own: a model of a stranger is compiled to machine code here, and may neither take
 more time or memory than it is given, nor end the program that asked.

@@ -1,42 +1,26 @@
-"""Models that others wrote in SBML (Levels 2 and 3): read as text of a stranger, solved in a process of their own.
-
-Refused before any library sees them: more than 2 MB, document types and entities, nesting beyond 100, packages that change
-the mathematics, delays, algebraic rules, fast reactions. Notes, annotations and packages that may be ignored are taken out,
-so nothing is read but the text itself. A parameter or starting value that is replaced is written into the text, so that
-initial assignments which depend on it follow. `niche_sim.sbml_worker` integrates with libRoadRunner (Somogyi et al. 2015,
-Bioinformatics 31:3315; CVODE, relative tolerance 1e-10) within 60 s and 4 GB.
-"""
+"""A file of SBML as text: what is refused, what is left out, and what the model moves and holds."""
 
 import hashlib
-import json
 import re
-import subprocess
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 from xml.parsers import expat
 
 import numpy as np
 
-from niche_sim.errors import InputError, NumericalError
+from niche_sim.errors import InputError
 from niche_sim.resources import configs_dir
 from niche_sim.units import quote
 
 MOST_BYTES, MOST_DEPTH, MOST_ELEMENTS = 2_000_000, 100, 50_000
-SECONDS, MEMORY = 60.0, 4 * 2**30
 SUFFIXES = (".xml", ".sbml")
 _CORE = re.compile(r"http://www\.sbml\.org/sbml/level(2(/version[2-5])?|3/version[12]/core)")
 _ANY = re.compile(r"http://www\.sbml\.org/sbml/level\d.*")
 _MATH = "http://www.w3.org/1998/Math/MathML"
 _LEFT_OUT = ("notes", "annotation")
-_RATE = "niche_sim_rate_of_"  # begins the names of what is added to read the rates of rate rules
+RATE = "niche_sim_rate_of_"  # begins the names of what is added to read the rates of rate rules
 _HOURS = 3600.0  # seconds
-_WORKER = Path(__file__).with_name("sbml_worker.py")
 
 
 @dataclass(frozen=True)
@@ -79,41 +63,6 @@ class Model:
     states: dict[str, State]
     outputs: dict[str, str]
     parameters: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Pulse:
-    """Parameters that differ between two times (h)."""
-
-    start_h: float
-    end_h: float
-    parameters: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked of a model; times in h, rising from 0."""
-
-    times_h: tuple[float, ...]
-    outputs: tuple[str, ...]
-    time_unit_h: float
-    parameters: dict[str, float] = field(default_factory=dict)
-    initial: dict[str, float] = field(default_factory=dict)
-    pulses: Sequence[Pulse] = ()
-    steady: bool = False
-    from_rest: bool = False
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The course, shape (times, outputs); the steady states in the order of the model's states, and the rates there, 1/h."""
-
-    course: np.ndarray
-    steady: np.ndarray | None = None
-    rates_h: np.ndarray | None = None
-
-
-# ---------------------------------------------------------------- reading
 
 
 def list_shipped() -> list[str]:
@@ -173,7 +122,7 @@ def read_sbml(path: Path) -> Model:
 
 def _scan(content: bytes, name: str) -> None:
     """Read the XML once without keeping it; nothing is expanded, fetched or nested without end."""
-    parser = expat.ParserCreate()
+    parser = expat.ParserCreate(namespace_separator="}")
     depth = elements = 0
 
     def refuse(reason: str) -> None:
@@ -202,25 +151,26 @@ def _scan(content: bytes, name: str) -> None:
         raise InputError(f"{name}: is in an unknown encoding; save it as UTF-8") from None
 
 
-def _split_tag(tag: str) -> tuple[str, str]:
+def split_tag(tag: str) -> tuple[str, str]:
+    """Return the namespace and the name of a tag."""
     space, _, local = tag.rpartition("}")
     return space.removeprefix("{"), local
 
 
 def _simplify(root: ElementTree.Element, name: str) -> ElementTree.Element:
     """Leave core SBML and its mathematics, without prefixes, in place; return the model."""
-    space, local = _split_tag(root.tag)
+    space, local = split_tag(root.tag)
     if local != "sbml" or not _ANY.fullmatch(space):
         raise InputError(f"{name}: expected a model in SBML, but it begins with <{local}>")
     if not _CORE.fullmatch(space):
         words = "is SBML of a level that is not read; convert it to Level 3 Version 1 (in COPASI: Export SBML)"
         raise InputError(f"{name}: {words}")
     for key, value in root.attrib.items():
-        package = _split_tag(key)[0]
+        package = split_tag(key)[0]
         if key.endswith("}required") and value.strip() in ("true", "1"):
             part = package.rstrip("/").split("/")[-2]
             raise InputError(f"{name}: needs the SBML package {quote(part)}, which is not solved; export it as core SBML")
-    _strip(root, space)
+    strip(root, space)
     root.set("xmlns", space)
     model = root.find("model")
     if model is None:
@@ -228,8 +178,9 @@ def _simplify(root: ElementTree.Element, name: str) -> ElementTree.Element:
     return model
 
 
-def _strip(element: ElementTree.Element, core: str) -> None:
-    space, local = _split_tag(element.tag)
+def strip(element: ElementTree.Element, core: str) -> None:
+    """Leave tags and attributes of core SBML and its mathematics, without prefixes, in place."""
+    space, local = split_tag(element.tag)
     element.tag = local
     for key in [key for key in element.attrib if key.startswith("{")]:
         del element.attrib[key]
@@ -238,11 +189,11 @@ def _strip(element: ElementTree.Element, core: str) -> None:
     if local == "math":
         element.set("xmlns", _MATH)
     for child in list(element):
-        inner, inner_local = _split_tag(child.tag) if isinstance(child.tag, str) else ("", "")
+        inner, inner_local = split_tag(child.tag) if isinstance(child.tag, str) else ("", "")
         if inner not in (core, _MATH) or (inner == core and inner_local in _LEFT_OUT):
             element.remove(child)
         else:
-            _strip(child, core)
+            strip(child, core)
 
 
 def _refuse_unsolved(model: ElementTree.Element, name: str) -> None:
@@ -284,7 +235,8 @@ def _check_names(model: ElementTree.Element, name: str) -> None:
             raise InputError(f"{name}: a formula uses {quote(used)}, which the model does not have")
 
 
-def _is_true(element: ElementTree.Element, key: str) -> bool:
+def is_true(element: ElementTree.Element, key: str) -> bool:
+    """Whether an attribute says true."""
     return element.get(key) in ("true", "1")
 
 
@@ -301,21 +253,21 @@ def _list_symbols(model: ElementTree.Element) -> tuple[dict[str, State], dict[st
     states, outputs = {}, {}
     for part in model.iterfind("listOfSpecies/species"):
         name, place = part.get("id", ""), part.get("compartment", "")
-        is_amount = _is_true(part, "hasOnlySubstanceUnits")
+        is_amount = is_true(part, "hasOnlySubstanceUnits")
         unit = part.get("substanceUnits") or model.get("substanceUnits") or "amount"
         outputs[name] = name if is_amount else f"[{name}]"
-        moves = name in ruled or (name in moved and not _is_true(part, "boundaryCondition"))
-        if moves and name not in assigned and not _is_true(part, "constant"):
+        moves = name in ruled or (name in moved and not is_true(part, "boundaryCondition"))
+        if moves and name not in assigned and not is_true(part, "constant"):
             full = unit if is_amount else f"{unit}/{sizes.get(place, 'volume')}"
             # A rate rule of a concentration gives its rate; reactions give that of the amount.
-            of_rule = (_RATE + name, "") if name in ruled else (f"{name}'", "" if is_amount else place)
+            of_rule = (RATE + name, "") if name in ruled else (f"{name}'", "" if is_amount else place)
             states[name] = State(name, outputs[name], *of_rule, full)
     others = [*model.iterfind("listOfParameters/parameter"), *model.iterfind("listOfCompartments/compartment")]
     for part in others:
         name = part.get("id", "")
         outputs[name] = name
         if name in ruled:
-            states[name] = State(name, name, _RATE + name, "", part.get("units") or "1")
+            states[name] = State(name, name, RATE + name, "", part.get("units") or "1")
     constants = [part.get("id", "") for part in model.iterfind("listOfParameters/parameter")]
     return states, outputs, tuple(name for name in constants if name not in ruled | assigned)
 
@@ -342,115 +294,3 @@ def _read_unit(definition: ElementTree.Element) -> float | None:
     except (ValueError, OverflowError, ZeroDivisionError):
         return None
     return seconds / _HOURS if power == 1.0 and 0.0 < seconds < np.inf else None
-
-
-# ---------------------------------------------------------------- solving
-
-
-def _write_values(model: Model, parameters: dict[str, float], initial: dict[str, float]) -> str:
-    """Return the text with other values of parameters and other starting values."""
-    root = ElementTree.fromstring(model.text)
-    core = _split_tag(root.tag)[0]
-    _strip(root, core)
-    root.set("xmlns", core)
-    owner, values = root.find("model"), parameters | initial
-    assert owner is not None
-    keys = {"listOfParameters/parameter": "value", "listOfCompartments/compartment": "size", "listOfSpecies/species": ""}
-    for place, key in keys.items():
-        for part in owner.iterfind(place):
-            if part.get("id") not in values:
-                continue
-            for old in ("initialAmount", "initialConcentration"):
-                part.attrib.pop(old, None)
-            amount = "initialAmount" if _is_true(part, "hasOnlySubstanceUnits") else "initialConcentration"
-            part.set(key or amount, repr(float(values[part.get("id", "")])))
-    assignments = owner.find("listOfInitialAssignments")
-    if assignments is not None:
-        for part in [part for part in assignments if part.get("symbol") in values]:
-            assignments.remove(part)
-        if not len(assignments):
-            owner.remove(assignments)
-    _add_rates(owner)
-    return ElementTree.tostring(root, "unicode")
-
-
-def _add_rates(model: ElementTree.Element) -> None:
-    """Give every rate rule a parameter that has its value: the library tells only the rates of reactions."""
-    rules = model.find("listOfRules")
-    if rules is None or rules.find("rateRule") is None:
-        return
-    parameters = model.find("listOfParameters")
-    if parameters is None:
-        parameters = ElementTree.Element("listOfParameters")
-        places = [i for i, part in enumerate(model) if part.tag in ("listOfCompartments", "listOfSpecies")]
-        model.insert(max(places, default=-1) + 1, parameters)
-    for rule in rules.findall("rateRule"):
-        name = _RATE + rule.get("variable", "")
-        ElementTree.SubElement(parameters, "parameter", {"id": name, "constant": "false"})
-        copy = ElementTree.SubElement(rules, "assignmentRule", {"variable": name})
-        copy.extend(rule.findall("math"))
-
-
-def _list_pieces(question: Question) -> list[tuple[float, float, dict[str, float]]]:
-    """Return the stretches in which no parameter changes, in the model's time, with what differs in each."""
-    end = question.times_h[-1]
-    inner = {time for pulse in question.pulses for time in (pulse.start_h, pulse.end_h) if 0.0 < time < end}
-    edges, unit = sorted({0.0, end} | inner), question.time_unit_h
-    pieces = []
-    for a, b in zip(edges[:-1], edges[1:]):
-        held: dict[str, float] = {}
-        for pulse in question.pulses:
-            if pulse.start_h <= a and b <= pulse.end_h:
-                held |= pulse.parameters
-        pieces.append((a / unit, b / unit, held))
-    return pieces
-
-
-def solve(model: Model, question: Question) -> Answer:
-    """Return the course of a model, and its steady state if asked for.
-
-    Raises
-    ------
-    InputError
-        libRoadRunner is missing, or does not read the model.
-    NumericalError
-        The integration fails, takes too long, or no steady state is found.
-    """
-    if find_spec("roadrunner") is None:
-        raise InputError(f'{model.source}: models in SBML need libRoadRunner; install it: pip install "niche-sim[sbml]"')
-    task = {
-        "sbml": _write_values(model, question.parameters, question.initial), "most_bytes": MEMORY,
-        "states": [(state.selection, state.rate, state.volume) for state in model.states.values()],
-        "outputs": [model.outputs[name] for name in question.outputs],
-        "times": [time / question.time_unit_h for time in question.times_h], "pieces": _list_pieces(question),
-        "steady": question.steady, "from_rest": question.from_rest,
-    }  # fmt: skip
-    said, values = _ask(model.source, json.dumps(task).encode())
-    if not np.isfinite(values).all():
-        row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
-        raise NumericalError(f"{model.source}: a variable is no number at {question.times_h[row] / 24.0:.6g} d")
-    if "steady" not in said:
-        return Answer(values)
-    return Answer(values, np.array(said["steady"]), np.array(said["rates"]) / question.time_unit_h)
-
-
-@lru_cache(maxsize=4)  # an experiment is read more often than it changes
-def _ask(source: str, task: bytes) -> tuple[dict[str, Any], np.ndarray]:
-    try:
-        # -P: the folder of the script must not hide modules of the standard library.
-        run = subprocess.run([sys.executable, "-P", str(_WORKER)], input=task, capture_output=True, timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        raise NumericalError(f"{source}: was not solved within {SECONDS:g} s; ask for a shorter length") from None
-    head, _, numbers = run.stdout.partition(b"\n")
-    if not head:
-        words = run.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"exit code {run.returncode}"]
-        raise NumericalError(f"{source}: the solver ended ({quote(words[0])}); is the model too large?")
-    said = json.loads(head)
-    reason = re.split(r"[,;] (?:at|[Ii]n) virtual", " ".join(said.get("message", "").split()))[0][:300]
-    if said.get("failed") == "load":
-        raise InputError(f"{source}: libRoadRunner does not read it: {reason}; a validator of SBML (sbml.org) tells more")
-    if said.get("failed") == "steady":
-        raise NumericalError(f"{source}: no steady state was found from its starting values; it may grow or oscillate")
-    if said.get("failed"):
-        raise NumericalError(f"{source}: the integration stopped: {reason}")
-    return said, np.frombuffer(numbers, dtype=np.float64).reshape(said["shape"])
