@@ -53,7 +53,6 @@ class Answer:
     rates_h: np.ndarray | None = None
 
 
-
 def _write_values(model: Model, parameters: dict[str, float], initial: dict[str, float]) -> str:
     """Return the text with other values of parameters and other starting values."""
     root = ElementTree.fromstring(model.text)
