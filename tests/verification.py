@@ -16,11 +16,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 from scipy.integrate import quad
+from test_well_mixed import mix
 
 import niche_sim as ns
 from niche_sim.plan import predict_growth_bias
 from niche_sim.statistics import analyse, read_trial
-from niche_sim.submodels import bone_mean_field, fields, kill, motility, pk, population
+from niche_sim.submodels import bone_mean_field, bone_sbml, fields, kill, motility, pk, population
 
 ROOT = Path(__file__).resolve().parent.parent
 Z, P = 4.2, 1e-4
@@ -384,7 +385,7 @@ def check_motility(figure, seed):
 
 
 def check_bone(rows):
-    """N9: published steady states of bone without space."""
+    """N9: published steady states of bone without space, from our equations and from SBML, and fields that are one pool."""
     steady = solve(bone_mean_field, system="komarova", length="1 d", every="1 d")["steady_state"].set_index("variable")
     exact = {"x1": 15 * np.sqrt(0.005), "x2": 15 / np.sqrt(0.005)}
     error = max(abs(steady.loc[name, "value"] / value - 1) for name, value in exact.items())
@@ -395,6 +396,20 @@ def check_bone(rows):
     rows.append(Row("N9", "Lemaire et al. 2004, table as printed (4 digits)", "relative error", error, 3e-4))
     error = (tables["course"][["R", "B", "C"]].iloc[-1] / steady - 1).abs().max()
     rows.append(Row("N9", "Lemaire et al. 2004, two years of its equations", "relative error", error, 1e-6))
+    for name, system in (("komarova2003", "komarova"), ("lemaire2004", "lemaire")):
+        own = solve(bone_mean_field, system=system, length="1 d", every="1 d")["steady_state"].set_index("variable")["value"]
+        read = solve(bone_sbml, sbml=name, length="2 yr", every="1 yr")
+        steady = read["steady_state"].set_index("variable")["value"]
+        error = (steady[own.index] / own - 1).abs().max()
+        rows.append(Row("N9", f"{name} from SBML, steady state", "relative error", error, 1e-6))
+        error = (read["course"][own.index].iloc[-1] / own - 1).abs().max()
+        rows.append(Row("N9", f"{name} from SBML, two years of its equations", "relative error", error, 1e-6))
+    for cycling in (0, 20):
+        _, limit, exact = mix(cycling)
+        here = exact > 0.0
+        error = (np.abs(limit[here] / exact[here][:, None] - 1)).max()
+        law = "RANKL and OPG of one pool at fast diffusion" + ", with PTHrP of tumour cells" * (cycling > 0)
+        rows.append(Row("N9", law, "relative error", error, 1e-6))
 
 
 def check_trials(rows, seed):

@@ -1,10 +1,11 @@
-"""Patient files: endocrine state over time, each number with provenance."""
+"""Patient files: endocrine state over time, each number with provenance, or driven by a model of bone."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from niche_sim.config.bone_model import drive
 from niche_sim.config.numbers import read_number
 from niche_sim.config.problems import Path
 from niche_sim.config.report import Report
@@ -12,7 +13,7 @@ from niche_sim.host import Patient
 from niche_sim.parameters import Parameter
 from niche_sim.units import convert, quote
 
-KEYS = ["name", "title", "note", "activation_frequency", "bone_balance", "rankl_factor", "oestradiol"]
+KEYS = ["name", "title", "note", "activation_frequency", "bone_balance", "rankl_factor", "oestradiol", "bone_model"]
 _NUMBERS = {
     "activation_frequency": ("1/h", ("0 /yr", "5 /yr")),
     "bone_balance": ("", (0.5, 1.2)),
@@ -56,7 +57,11 @@ def read_patient(report: Report, path: Path) -> PatientFile | None:
             mapping[key] = _write_curve(data[key], curves[key])
     if len(report.problems) > before:
         return None
-    return PatientFile(data["name"], data.get("title") or "", mapping, _join(curves))
+    host = _join(curves)
+    if "bone_model" in data:
+        limits = {key: (convert(low, unit), convert(high, unit)) for key, (unit, (low, high)) in _NUMBERS.items()}
+        host = drive(report, (*path, "bone_model"), host, limits, mapping)
+    return PatientFile(data["name"], data.get("title") or "", mapping, host)
 
 
 def _check_texts(report: Report, path: Path, data: dict[str, Any]) -> None:

@@ -67,11 +67,11 @@ def read_spec(
     module = import_module(f"niche_sim.submodels.{model}")
     spec = report.check_model(module.Spec)
     if spec is not None:
+        spec.put_beside(Path(path).resolve().parent)
         for where, message in module.check(spec):
             report.add(tuple(where), "value", message)
     report.raise_problems()
     assert spec is not None
-    spec.put_beside(Path(path).resolve().parent)
     return module, spec, document.data
 
 
@@ -120,12 +120,13 @@ def run_submodel(
         for name in _list_inputs(spec):
             files[name] = (spec.beside / name).read_bytes()
         digest = sha256("".join(sorted(sha256(files[f"{name}.csv"]) + name for name in tables)).encode())
+        columns = module.describe_columns(spec) if hasattr(module, "describe_columns") else module.COLUMNS
         manifest: dict[str, Any] = {
             "format": SUBMODEL_FORMAT, "schema_version": SCHEMA_VERSION, "name": spec.name, "title": spec.title,
             "model": spec.model, "seed": spec.seed, "arms": [], "configuration": mapping,
             "configuration_sha256": sha256(files["resolved.yaml"]), "result_hash": digest,
             "scheme": getattr(module, "SCHEME", ""), "versions": list_versions(), "host": describe_host(),
-            "columns": {t: {c: {"unit": u, "meaning": m} for c, (u, m) in cs.items()} for t, cs in module.COLUMNS.items()},
+            "columns": {t: {c: {"unit": u, "meaning": m} for c, (u, m) in cs.items()} for t, cs in columns.items()},
             "started_utc": started.isoformat(timespec="milliseconds"),
             "ended_utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "checksums": {name: sha256(content) for name, content in files.items()},
