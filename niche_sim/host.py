@@ -15,7 +15,7 @@ from niche_sim.kinds import MOST_TISSUES
 from niche_sim.pharmacokinetics import CENTRAL, Trajectory, follow, generator, mean_response, sum_over_ticks
 from niche_sim.regimens import Dose, list_doses
 
-_FMOL_PER_NMOL = 1e6
+FMOL_PER_NMOL = 1e6
 _GAMMA_DELTA_STEP_H = 1.0  # longest step of the gamma-delta activity, whatever the tick
 
 
@@ -247,7 +247,7 @@ def build_forcing(
             continue
         wakes = drug.gamma_delta_max_rate > 0
         course = follow(drug, mine, gamma_delta.edges if wakes else edges)
-        uptake[:, column] = sum_over_ticks(course, edges, "skeleton") * _FMOL_PER_NMOL / body.surface_area
+        uptake[:, column] = sum_over_ticks(course, edges, "skeleton") * FMOL_PER_NMOL / body.surface_area
         plasma[:, column] = drug.free_fraction * sum_over_ticks(course, edges, "exposure") / tick_h
         if np.isfinite(drug.rankl_half_concentration):
             unblocked *= 1.0 - mean_response(drug, course, edges, drug.rankl_half_concentration)

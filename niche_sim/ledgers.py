@@ -3,12 +3,13 @@
 | ledger | item | entries | closes |
 |---|---|---|---|
 | field | each diffusing factor | secreted, released from bone, decayed, taken up (fmol/h) | to rounding |
-| drug | each drug | deposited, on surface, buried, swallowed, freed to blood, about to rebind (fmol) | 1e-9 |
+| drug | each drug | dosed; unabsorbed, absorbing, plasma, tissues, on resting, eroding and forming surface, buried, swallowed, excreted (fmol) | 1e-9 |
 | mineral | bone | at the start, formed, removed, present (millionths of a voxel) | exactly |
 | cells | dtc | seeded, born, arrived, died, left to blood, living | exactly |
 | cells | bmu | started, completed, aborted, without osteoclast, active (from the beginning of the spin-up) | exactly |
 
-No factor crosses a boundary: closed ones let nothing through, periodic ones lead back in.
+The ledger of a drug is the niche's share of the body's: its bone surface at time 0 over that of the skeleton. Plasma,
+tissues and urine hold what doses left there and what came back from bone. No factor crosses a boundary: closed ones let nothing through, periodic ones lead back in.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from niche_sim.drugs import Drug
 from niche_sim.kinds import (
     DTC,
     FIELD_NAMES,
+    FORMING,
     FREE,
     IGF1,
     MINERAL_FORMED,
@@ -37,6 +40,7 @@ from niche_sim.kinds import (
     TGF_BETA,
 )
 from niche_sim.lattice import World
+from niche_sim.pharmacokinetics import pharmacokinetics
 from niche_sim.state import State
 
 _PER_VOXEL = 1e-9  # fmol in 1 um3 at 1 nmol/L
@@ -57,14 +61,40 @@ def balance_field(state: State, transport: Any, world: World, field: int) -> dic
     }  # fmt: skip
 
 
-def balance_drug(state: State, drug: int) -> dict[str, float]:
-    """Return the ledger of one drug in the niche, fmol."""
-    deposited, swallowed, freed, pool = (float(amount) for amount in state.drug_ledger[drug])
-    exposed = state.voxels.exposed > 0
+def share_of_doses(drugs: Mapping[str, Drug], doses: Sequence[Any], times_h: Sequence[float], share: float) -> list[dict]:
+    """Return what doses left in the body at each time, by drug and place, times `share` (fmol in the niche per nmol in the body).
+
+    What has reached bone is left out: the niche knows it.
+    """
+    rows: list[dict] = [{} for _ in times_h]
+    for name, drug in drugs.items():
+        if not drug.has_kinetics or not len(times_h):
+            continue
+        found = pharmacokinetics(drug, doses, np.asarray(times_h))
+        for i, row in enumerate(rows):
+            row[name] = {
+                "dosed": share * found["dosed"][i], "unabsorbed": share * found["unabsorbed"][i],
+                "absorbing": share * found["absorbing"][i], "plasma": share * found["plasma"][i],
+                "tissues": share * found["peripheral"][i].sum(), "excreted": share * found["excreted"][i],
+            }  # fmt: skip
+    return rows
+
+
+def balance_drug(state: State, drug: int, doses: Mapping[str, float]) -> dict[str, float]:
+    """Return the ledger of one drug, fmol; `doses` is what doses left in the body, as `share_of_doses` gives it."""
+    _, swallowed, excreted, pool = (float(amount) for amount in state.drug_ledger[drug])
+    voxels = state.voxels
+    exposed, held = voxels.exposed > 0, voxels.owner >= 0
+    forming = held & (state.bmus.phase[np.maximum(voxels.owner, 0)] == FORMING)
+    on = {"resting": exposed & ~held, "eroding": exposed & held & ~forming, "forming": exposed & forming, "buried": ~exposed}
+    bound = {name: float(state.drug[drug, where].sum()) for name, where in on.items()}
+    plasma, tissues = float(state.body[drug, 0]), float(state.body[drug, 1:].sum())
     return {
-        "deposited": deposited, "on_surface": -float(state.drug[drug, exposed].sum()),
-        "buried": -float(state.drug[drug, ~exposed].sum()), "swallowed": -swallowed, "freed_to_blood": -freed,
-        "about_to_rebind": -pool,
+        "dosed": doses["dosed"], "unabsorbed": -doses["unabsorbed"], "absorbing": -doses["absorbing"],
+        "plasma": -doses["plasma"] - plasma, "tissues": -doses["tissues"] - tissues,
+        "on_resting_surface": -bound["resting"], "on_eroding_surface": -bound["eroding"],
+        "on_forming_surface": -bound["forming"], "buried": -bound["buried"], "swallowed": -swallowed,
+        "excreted": -doses["excreted"] - excreted, "about_to_bind": -pool,
     }  # fmt: skip
 
 
@@ -97,7 +127,9 @@ def balance_bmus(state: State) -> dict[str, float]:
     }  # fmt: skip
 
 
-def list_ledgers(state: State, rates: Any, world: World, drugs: Sequence[str]) -> list[dict[str, Any]]:
+def list_ledgers(
+    state: State, rates: Any, world: World, drugs: Sequence[str], doses: Mapping[str, Mapping[str, float]]
+) -> list[dict[str, Any]]:
     """Return every entry of every ledger as a row: ledger, item, entry, amount, unit.
 
     Parameters
@@ -108,13 +140,16 @@ def list_ledgers(state: State, rates: Any, world: World, drugs: Sequence[str]) -
     world : World
     drugs : sequence of str
         Names, in the order of the state's columns.
+    doses : mapping of name to what doses left in the body
+        A row of `share_of_doses`; a drug that is not followed, or not given while dosing is off, has no ledger.
     """
     found: list[tuple[str, str, str, Mapping[str, float]]] = []
     if rates.switches.diffusion and rates.switches.secretion:
         found += [
             ("field", name, "fmol/h", balance_field(state, rates.diffusion, world, f)) for f, name in enumerate(FIELD_NAMES)
         ]
-    found += [("drug", name, "fmol", balance_drug(state, d)) for d, name in enumerate(drugs)]
+    if rates.switches.dosing:
+        found += [("drug", name, "fmol", balance_drug(state, d, doses[name])) for d, name in enumerate(drugs) if name in doses]
     found += [
         ("mineral", "bone", "1e-6 voxel", balance_mineral(state)), ("cells", "dtc", "cells", balance_tumour(state)),
         ("cells", "bmu", "BMUs", balance_bmus(state)),

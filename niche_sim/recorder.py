@@ -1,6 +1,6 @@
 """The recorder of one arm: it collects what is to be recorded, and cuts it into segments that a checkpoint can keep."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +46,7 @@ class Recorder:
     def __init__(self, world: World, record: Any, hours: float, steps: int, drugs: Sequence[str], origin: np.ndarray):
         """`drugs` names the columns of the state; counters count from the tally `origin`."""
         self.world, self.hours, self.drugs, self.origin = world, hours, drugs, origin
+        self.doses: dict[int, Mapping[str, Mapping[str, float]]] = {}  # what doses left in the body, by step
         self.segments: list[Segment] = []
         self.want_events = bool(record.events)
         self.at = {
@@ -87,7 +88,7 @@ class Recorder:
         if step in self.at["cells"] or step in self.at["maps"]:
             self.cells.append(observers.list_cells(state, self.world, step, self.hours))
         if step in self.at["ledgers"]:
-            entries = pd.DataFrame(ledgers.list_ledgers(state, rates, self.world, self.drugs))
+            entries = pd.DataFrame(ledgers.list_ledgers(state, rates, self.world, self.drugs, self.doses.get(step, {})))
             entries.insert(0, "time_h", time_h)
             entries.insert(0, "step", step)
             self.ledgers.append(entries)

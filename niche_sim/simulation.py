@@ -13,11 +13,12 @@ from niche_sim.draws import run_key
 from niche_sim.drugs import build_effects, read_bone_laws
 from niche_sim.errors import InputError, Interrupted
 from niche_sim.guards import check_finite, check_tick, raise_fault
-from niche_sim.host import Forcing, build_forcing, find_highest_activation, read_body
+from niche_sim.host import FMOL_PER_NMOL, Forcing, build_forcing, find_highest_activation, read_body
 from niche_sim.initial import build_state, clear_switched_off, seed_tumour
 from niche_sim.kernel import is_compiled, is_temporary
 from niche_sim.kinds import FIELD_NAMES
 from niche_sim.lattice import World, build_world
+from niche_sim.ledgers import share_of_doses
 from niche_sim.processes import diffusion
 from niche_sim.recorder import ArmResult, Recorder, Segment
 from niche_sim.regimens import Course, Dose, schedule_doses
@@ -231,6 +232,12 @@ def _list_rates(plan: _Plan, name: str) -> list[tuple[int, Rates]]:
     return listed
 
 
+def _plasma_from_bone(plan: _Plan, state: State, share: float) -> float:
+    """Return the free concentration (nmol/L) of drug that left bone; `share` is fmol in the niche per nmol in the body."""
+    volumes = [drug.free_fraction / drug.central_volume for drug in plan.drugs.values()]
+    return float(state.body[: len(volumes), 0] @ np.array(volumes)) / share if volumes else 0.0
+
+
 def run_arm(
     plan: _Plan, name: str, start: State, progress: Progress = _be_silent, keeper: Keeper | None = None
 ) -> ArmResult:
@@ -245,6 +252,9 @@ def run_arm(
     for _, held in rates:
         check_tick(held, plan.world, plan.hours)
     recorder = Recorder(plan.world, experiment.record, plan.hours, plan.steps, list(plan.drugs), start.tally.copy())
+    due = sorted(recorder.at["ledgers"])
+    share = float(start.share[0]) / body.surface_area * FMOL_PER_NMOL
+    recorder.doses = dict(zip(due, share_of_doses(plan.drugs, courses, [step * plan.hours for step in due], share)))
     saved = keeper.load(name) if keeper else None
     state = copy_state(start) if saved is None else rebuild(saved.arrays)
     progress("start", arm=name, total_h=plan.steps * plan.hours)
@@ -253,18 +263,18 @@ def run_arm(
     else:
         recorder.segments, recorder.before = saved.segments, saved.before
     done = saved.step if saved else 0
-    due = keeper.list_steps(plan.steps) if keeper else set()
+    saves = keeper.list_steps(plan.steps) if keeper else set()
     changes = {step for step, _ in rates}
     try:
-        for stop in _list_stops(done, plan.steps, _stride(plan.world), recorder.list_stops(done, plan.steps), due, changes):
+        for stop in _list_stops(done, plan.steps, _stride(plan.world), recorder.list_stops(done, plan.steps), saves, changes):
             now = [held for step, held in rates if step <= done][-1]
             clear_switched_off(state, now.switches)
             _advance_to(state, now, plan.world, forcing, (plan.hours, plan.key, 0, name), done, stop)
             check_finite(state, plan.hours, name, stop)
             recorder.drain(state)
-            recorder.record(state, stop, float(forcing.plasma[stop - 1].sum()), now)
+            recorder.record(state, stop, float(forcing.plasma[stop - 1].sum() + _plasma_from_bone(plan, state, share)), now)
             done = stop
-            if keeper and (stop in due or stop == plan.steps):
+            if keeper and (stop in saves or stop == plan.steps):
                 recorder.cut()
                 keeper.save(name, Saved(done, flatten(state), recorder.before, recorder.segments))
             progress("advance", arm=name, time_h=stop * plan.hours)

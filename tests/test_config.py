@@ -186,7 +186,6 @@ def test_patient_that_changes_over_time(tmp_path):
         tmp_path,
         f"""\
         name: changing
-        oestrogen: peri
         activation_frequency:
           - {{from: "0 yr", value: "0.13 /yr", {leaf}}}
           - {{from: "1 yr", value: "0.24 /yr", {leaf}}}
@@ -194,6 +193,7 @@ def test_patient_that_changes_over_time(tmp_path):
           - {{from: "0 yr", value: 1.0, range: [0.9, 1.0], status: assumed, source: none}}
           - {{from: "2 yr", value: 0.9, range: [0.9, 1.0], status: assumed, source: none}}
         rankl_factor: {{value: 1, range: [0.5, 2], status: assumed, source: none}}
+        oestradiol: {{value: "100 pmol/L", range: ["0 pmol/L", "500 pmol/L"], status: assumed, source: none}}
         """,
         "changing.yaml",
     )
@@ -202,7 +202,7 @@ def test_patient_that_changes_over_time(tmp_path):
     assert patient.times_h == (0.0, 8766.0, 17532.0)
     assert patient.bone_balance == pytest.approx((1.0, 0.95, 0.9))
     assert patient.activation == pytest.approx((0.13 / 8766, 0.24 / 8766, 0.24 / 8766))
-    assert patient.rankl_factor == (1.0, 1.0, 1.0)
+    assert patient.rankl_factor == (1.0, 1.0, 1.0) and patient.oestradiol == pytest.approx((0.1, 0.1, 0.1))
 
 
 def test_paths_are_from_the_file_that_names_them(tmp_path, monkeypatch):
@@ -296,8 +296,8 @@ def test_settings_reach_keys_parameters_and_named_files(tmp_path):
 
 
 def test_settings_reach_a_shipped_drug(tmp_path):
-    experiment = load_experiment(write(tmp_path, TEXT), sets={"drugs.zoledronate.skeleton.return_fraction.value": "0.3"})
-    assert experiment.host_drugs()["zoledronate"].return_fraction == 0.3
+    experiment = load_experiment(write(tmp_path, TEXT), sets={"drugs.zoledronate.skeleton.affinity.value": "3e6 L/mol"})
+    assert experiment.host_drugs()["zoledronate"].affinity == pytest.approx(3e-3)
 
 
 def test_shorter_length_leaves_out_what_comes_after(tmp_path):

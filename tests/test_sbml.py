@@ -270,8 +270,9 @@ def build(**bone):
     return build_experiment({
         "name": "t", "scene": "trabecula_small", "time": {"length": "200 d"}, "arms": {"a": {}},
         "patient": {
-            "name": "pth", "oestrogen": "post", "activation_frequency": assume("0.3 /yr", "0.1 /yr", "0.5 /yr"),
+            "name": "pth", "activation_frequency": assume("0.3 /yr", "0.1 /yr", "0.5 /yr"),
             "bone_balance": assume(0.97, 0.9, 1.0), "rankl_factor": assume(1.0, 0.5, 2.0),
+            "oestradiol": assume("367 pmol/L", "0 pmol/L", "500 pmol/L"),
             "bone_model": {"sbml": "lemaire2004", "activation": "C", "length": "200 d"} | bone,
         },
     })  # fmt: skip
@@ -332,9 +333,10 @@ def test_a_patient_file_finds_its_model_beside_it(tmp_path):
     (tmp_path / "mine.xml").write_text(GOOD)
     leaf = "{value: %s, range: [%s, %s], status: assumed, source: none}"
     (tmp_path / "patient.yaml").write_text(
-        "name: p\noestrogen: post\n"
+        "name: p\n"
         f"activation_frequency: {leaf % ('0.3 /yr', '0.1 /yr', '0.5 /yr')}\n"
         f"bone_balance: {leaf % (1.0, 0.9, 1.1)}\nrankl_factor: {leaf % (1.0, 0.9, 1.1)}\n"
+        f"oestradiol: {leaf % ('367 pmol/L', '0 pmol/L', '500 pmol/L')}\n"
         "bone_model: {sbml: mine.xml, activation: C, length: 30 d}\n"
     )
     assert check_files([tmp_path / "patient.yaml"]) == []

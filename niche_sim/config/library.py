@@ -113,7 +113,7 @@ def recognise(data: Any, path: Path) -> str:
         by_key = (
             ("class", "drugs"),
             ("courses", "regimens"),
-            ("oestrogen", "patients"),
+            ("oestradiol", "patients"),
             ("activation_frequency", "patients"),
             ("kind", "scenes"),
         )
