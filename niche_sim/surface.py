@@ -3,8 +3,11 @@
 import math
 
 from niche_sim.kernel import inner, kernel
-from niche_sim.kinds import FORMING
+from niche_sim.kinds import FORMING, OCCUPIED, RECRUITING
 from niche_sim.lattice import displace
+
+# What `count_faces` counts: all faces between bone and marrow, and those of three kinds.
+ALL_FACES, ERODED_FACES, OSTEOCLAST_FACES, OSTEOID_FACES = range(4)
 
 
 @kernel
@@ -75,3 +78,46 @@ def coat_density(state, world, drug, v):
             area = state.voxels.exposed[w] * world.face_um2 * world.surface_factor
             densest = max(densest, state.drug[drug, w] / area)
     return densest
+
+
+@inner
+def _is_eroded(state, slot):
+    """Tell whether the surface of a BMU lies bare: resorbing, in reversal, or forming before its first mineral."""
+    phase = state.bmus.phase[slot]
+    return RECRUITING < phase < FORMING or (phase == FORMING and state.bmus.filled[slot] == 0)
+
+
+@inner
+def _is_place(voxels, v, slot):
+    """Tell whether voxel `v` is a place that the BMU in `slot` has still to fill."""
+    return voxels.owner[v] == slot and voxels.debt[v] > 0
+
+
+@kernel
+def count_faces(state, world, counts):
+    """Count bone faces by what goes on there, into `counts` (int64, 4), in the order of ALL_FACES and its followers.
+
+    Eroded: on the claim of a BMU whose surface lies bare. Osteoclast: in a sector in which an osteoclast is at work, on
+    the side that it works from. Osteoid: at a place still to be filled, once the BMU has laid its first mineral.
+    """
+    voxels = state.voxels
+    counts[:] = 0
+    for v in range(world.n):
+        if voxels.exposed[v] == 0:
+            continue
+        counts[ALL_FACES] += voxels.exposed[v]
+        slot = voxels.owner[v]
+        if slot < 0:
+            continue
+        if _is_eroded(state, slot):
+            counts[ERODED_FACES] += voxels.exposed[v]
+        at_work = state.duty[slot, voxels.sector[v]] == OCCUPIED
+        forming = state.bmus.phase[slot] == FORMING and state.bmus.filled[slot] > 0
+        for face in range(2 * world.ndim):
+            w = world.neighbours[v, face]
+            if w < 0 or voxels.is_bone[w] == 1:
+                continue
+            if at_work and is_near_side(state, world, slot, v, face, w):
+                counts[OSTEOCLAST_FACES] += 1
+            if forming and (_is_place(voxels, v, slot) or _is_place(voxels, w, slot)):
+                counts[OSTEOID_FACES] += 1

@@ -28,6 +28,7 @@ from niche_sim.kinds import (
     N_BMU_COMPLETED,
     N_BMU_REFUSED,
     N_BMU_STARTED,
+    NEVER,
     NO_SECTOR,
     OCCUPIED,
     OPG,
@@ -41,13 +42,13 @@ from niche_sim.kinds import (
 )
 from niche_sim.lattice import displace
 from niche_sim.signals import free_rankl
-from niche_sim.state import log_event
+from niche_sim.state import file_bmu, log_event
 from niche_sim.surface import is_near_side, surface_normal
 
 READS = ("voxels.mineral", "voxels.is_bone", "voxels.exposed", "fields.concentration", "reference", "host.activation")
 WRITES = (
     "voxels.last_bmu", "voxels.debt", "voxels.owner", "voxels.sector", "normal", "site", "duty", "claimed", "bmus",
-    "tally", "opened", "log", "log_count",
+    "entered", "tally", "opened", "log", "log_count", "finished", "finished_count",
 )  # fmt: skip
 
 
@@ -191,6 +192,13 @@ def _find_slot(bmus):
 
 
 @inner
+def _enter(state, slot, phase, step):
+    state.bmus.phase[slot] = phase
+    state.bmus.since[slot] = step
+    state.entered[slot, phase] = step
+
+
+@inner
 def start_bmu(state, rates, world, tick, v):
     """Start a BMU at bone voxel `v`; a start with no room for a footprint is counted as refused."""
     bmus = state.bmus
@@ -204,12 +212,16 @@ def start_bmu(state, rates, world, tick, v):
         return
     state.normal[slot, 0], state.normal[slot, 1], state.normal[slot, 2] = nz, ny, nx
     bmus.ident[slot] = child_identity(tick.key, v, tick.step, S_BMU_IDENT)
-    bmus.origin[slot], bmus.since[slot] = v, tick.step
+    bmus.origin[slot] = v
     bmus.removed[slot], bmus.filled[slot], bmus.signal[slot], bmus.idle[slot] = 0, 0, 0.0, 0
     for s in range(state.duty.shape[1]):
         state.duty[slot, s] = NO_SECTOR
-    bmus.phase[slot] = RECRUITING
-    state.opened[0] += _claim(state, rates, world, slot, v)
+    bmus.perforated[slot] = 0
+    for phase in range(state.entered.shape[1]):
+        state.entered[slot, phase] = NEVER
+    _enter(state, slot, RECRUITING, tick.step)
+    bmus.footprint[slot] = _claim(state, rates, world, slot, v)
+    state.opened[0] += bmus.footprint[slot]
     state.opened[1] += 1.0
     state.tally[N_BMU_STARTED] += 1
     log_event(state, tick.step, LOG_BMU_START, 0, KIND_BMU, bmus.ident[slot], 0, 0, v)
@@ -225,6 +237,7 @@ def end_bmu(state, tick, slot, outcome):
     bmus.phase[slot] = FREE
     state.tally[N_BMU_COMPLETED + outcome] += 1
     log_event(state, tick.step, LOG_BMU_END, outcome, KIND_BMU, bmus.ident[slot], 0, 0, bmus.origin[slot])
+    file_bmu(state, tick.step, slot, outcome)
 
 
 @inner
@@ -236,19 +249,13 @@ def _count_duty(state, slot, duty):
     return count
 
 
-@kernel
-def _enter(bmus, slot, phase, step):
-    bmus.phase[slot] = phase
-    bmus.since[slot] = step
-
-
 @inner
 def _advance_phase(state, rates, host, tick, slot):
     bmus, r = state.bmus, rates.remodelling
     hours = (tick.step - bmus.since[slot]) * tick.hours
     phase = bmus.phase[slot]
     if phase == RECRUITING and _count_duty(state, slot, OCCUPIED) > 0:
-        _enter(bmus, slot, RESORBING, tick.step)
+        _enter(state, slot, RESORBING, tick.step)
     elif phase == RECRUITING and hours > r.recruitment_limit:
         end_bmu(state, tick, slot, BMU_UNUSED)
     elif phase == RESORBING:
@@ -257,9 +264,9 @@ def _advance_phase(state, rates, host, tick, slot):
                 if state.duty[slot, s] == VACANT:
                     state.duty[slot, s] = DONE
         if _count_duty(state, slot, OCCUPIED) == 0 and _count_duty(state, slot, VACANT) == 0:
-            _enter(bmus, slot, REVERSAL, tick.step)
+            _enter(state, slot, REVERSAL, tick.step)
     elif phase == REVERSAL and hours > r.reversal_time:
-        _enter(bmus, slot, FORMING, tick.step)
+        _enter(state, slot, FORMING, tick.step)
     elif phase == FORMING:
         if bmus.filled[slot] >= np.int64(host.bone_balance * bmus.removed[slot]):
             end_bmu(state, tick, slot, BMU_COMPLETED)
