@@ -93,31 +93,46 @@ def _is_place(voxels, v, slot):
     return voxels.owner[v] == slot and voxels.debt[v] > 0
 
 
+@inner
+def _count_open(state, world, slot, v):
+    """Count the marrow faces of bone voxel `v` on the side that its BMU works from."""
+    count = 0
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        if w >= 0 and state.voxels.is_bone[w] == 0 and is_near_side(state, world, slot, v, face, w):
+            count += 1
+    return count
+
+
+@inner
+def _count_front(voxels, world, slot, v):
+    """Count the faces of place `v` towards finished bone: the front from which it is being filled."""
+    count = 0
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        if w >= 0 and voxels.is_bone[w] == 1 and not _is_place(voxels, w, slot):
+            count += 1
+    return count
+
+
 @kernel
 def count_faces(state, world, counts):
     """Count bone faces by what goes on there, into `counts` (int64, 4), in the order of ALL_FACES and its followers.
 
     Eroded: on the claim of a BMU whose surface lies bare. Osteoclast: in a sector in which an osteoclast is at work, on
-    the side that it works from. Osteoid: at a place still to be filled, once the BMU has laid its first mineral.
+    the side that it works from. Osteoid: between finished bone and a place still to be filled, once the BMU has laid its
+    first mineral.
     """
-    voxels = state.voxels
+    voxels, bmus = state.voxels, state.bmus
     counts[:] = 0
     for v in range(world.n):
-        if voxels.exposed[v] == 0:
-            continue
         counts[ALL_FACES] += voxels.exposed[v]
         slot = voxels.owner[v]
         if slot < 0:
             continue
         if _is_eroded(state, slot):
             counts[ERODED_FACES] += voxels.exposed[v]
-        at_work = state.duty[slot, voxels.sector[v]] == OCCUPIED
-        forming = state.bmus.phase[slot] == FORMING and state.bmus.filled[slot] > 0
-        for face in range(2 * world.ndim):
-            w = world.neighbours[v, face]
-            if w < 0 or voxels.is_bone[w] == 1:
-                continue
-            if at_work and is_near_side(state, world, slot, v, face, w):
-                counts[OSTEOCLAST_FACES] += 1
-            if forming and (_is_place(voxels, v, slot) or _is_place(voxels, w, slot)):
-                counts[OSTEOID_FACES] += 1
+        if voxels.exposed[v] > 0 and state.duty[slot, voxels.sector[v]] == OCCUPIED:
+            counts[OSTEOCLAST_FACES] += _count_open(state, world, slot, v)
+        if bmus.phase[slot] == FORMING and bmus.filled[slot] > 0 and _is_place(voxels, v, slot):
+            counts[OSTEOID_FACES] += _count_front(voxels, world, slot, v)
