@@ -11,6 +11,8 @@ FREE, RECRUITING, RESORBING, REVERSAL, FORMING = 0, 1, 2, 3, 4
 NO_SECTOR, VACANT, OCCUPIED, DONE = 0, 1, 2, 3
 BMU_COMPLETED, BMU_ABORTED, BMU_UNUSED = 0, 1, 2
 BMU_OUTCOMES = ("completed", "aborted", "no_osteoclast")
+N_PHASES = 5
+NEVER = -(2**31)  # the step of a phase that a BMU did not reach
 
 # Diffusing fields.
 TGF_BETA, IGF1, RANKL, OPG, PTHRP, CXCL12, FREE_DRUG = 0, 1, 2, 3, 4, 5, 6
@@ -47,7 +49,7 @@ KIND_BMU = 5
     S_OSTEOCLAST_IDENT, S_PLACES, S_ADHERENCE,
 ) = range(19)  # fmt: skip
 
-# Counters of State.tally (int64).
+# Counters of State.tally (int64). Mineralising faces add up over ticks: faces from which mineral grew in each.
 COUNTER_NAMES = (
     "dtc_births", "dtc_sleeps", "dtc_arrivals", "dtc_egress",
     "dtc_deaths_baseline", "dtc_deaths_deprivation", "dtc_deaths_chemotherapy", "dtc_deaths_drug",
@@ -56,7 +58,7 @@ COUNTER_NAMES = (
     "osteoclast_fusions", "osteoclast_deaths_drug", "osteoclast_deaths_other",
     "bmu_started", "bmu_completed", "bmu_aborted", "bmu_unused", "bmu_refused",
     "mineral_removed", "mineral_formed", "mineral_start", "cells_entered", "cells_left", "cells_lost",
-    "seeded", "bmu_perforated",
+    "seeded", "bmu_perforated", "mineralising_faces",
 )  # fmt: skip
 (
     N_BIRTHS, N_SLEEPS, N_ARRIVALS, N_EGRESS,
@@ -65,8 +67,8 @@ COUNTER_NAMES = (
     N_FUSIONS, N_OSTEOCLAST_DRUG, N_OSTEOCLAST_OTHER,
     N_BMU_STARTED, N_BMU_COMPLETED, N_BMU_ABORTED, N_BMU_UNUSED, N_BMU_REFUSED,
     MINERAL_REMOVED, MINERAL_FORMED, MINERAL_START, CELLS_ENTERED, CELLS_LEFT, CELLS_LOST,
-    N_SEEDED, N_BMU_PERFORATED,
-) = range(30)  # fmt: skip
+    N_SEEDED, N_BMU_PERFORATED, MINERALISING_FACES,
+) = range(31)  # fmt: skip
 
 # Faults that a kernel cannot raise: it writes code, place and step, and Python raises.
 FAULT_NONE, FAULT_CELLS_FULL, FAULT_LOG_FULL, FAULT_BMUS_FULL, FAULT_FIELD, FAULT_NOT_FINITE = range(6)

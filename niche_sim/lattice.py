@@ -100,6 +100,12 @@ def build_world(shape: tuple[int, int, int], voxel_um: float, periodic: bool) ->
     )  # fmt: skip
 
 
+def split_index(voxel: np.ndarray, world: World) -> dict[str, np.ndarray]:
+    """Return the coordinates z, y, x of flat indices."""
+    z, y, x = np.unravel_index(voxel, (world.nz, world.ny, world.nx))
+    return {"z": z.astype(np.int32), "y": y.astype(np.int32), "x": x.astype(np.int32)}
+
+
 @kernel
 def _wrap(i, n, periodic):
     if 0 <= i < n:

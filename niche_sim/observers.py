@@ -12,8 +12,6 @@ from niche_sim.kinds import (
     DORMANT,
     DTC,
     FIELD_NAMES,
-    FORMING,
-    FREE,
     FULL,
     KIND_NAMES,
     LOG_BMU_END,
@@ -22,22 +20,17 @@ from niche_sim.kinds import (
     LOG_NAMES,
     LOG_WAKE,
     MACROPHAGE,
-    MINERAL_FORMED,
-    MINERAL_REMOVED,
     MODE_NAMES,
-    N_BMU_STARTED,
     N_SEEDED,
     OSTEOBLAST,
     OSTEOCLAST,
     OUTCOME_NAMES,
     PRECURSOR,
-    RECRUITING,
 )
-from niche_sim.lattice import World
+from niche_sim.lattice import World, split_index
 from niche_sim.state import State
+from niche_sim.turnover import measure_bone, measure_turnover
 
-HOURS_PER_DAY = 24.0
-HOURS_PER_YEAR = 24.0 * 365.25
 CUMULATIVE = tuple(name for name in COUNTER_NAMES if name.startswith(("dtc_", "osteoclast_", "bmu_")))
 
 
@@ -60,38 +53,6 @@ def count_cells(state: State) -> dict[str, int]:
     }
 
 
-def measure_bone(state: State, world: World) -> dict[str, float]:
-    """Return bone volume fraction, surface (um2) and the share of surface that is eroding or reversing."""
-    voxels, bmus = state.voxels, state.bmus
-    faces = voxels.exposed.astype(np.int64)
-    held = voxels.owner >= 0
-    phase = np.where(held, bmus.phase[np.maximum(voxels.owner, 0)], FREE)
-    # A cavity stays eroded surface until its first osteoid is laid.
-    bare = (phase == FORMING) & (bmus.filled[np.maximum(voxels.owner, 0)] == 0)
-    eroded = faces[((phase > RECRUITING) & (phase < FORMING)) | bare].sum()
-    return {
-        "bone_volume_fraction": float(voxels.mineral.sum(dtype=np.int64) / FULL / world.n),
-        "bone_surface_um2": float(faces.sum() * world.face_um2 * world.surface_factor),
-        "eroded_surface_fraction": float(eroded / max(faces.sum(), 1)),
-        "bmu_active": int((bmus.phase != FREE).sum()),
-    }
-
-
-def measure_turnover(state: State, world: World, before: np.ndarray, hours: float, surface_um2: float) -> dict:
-    """Return rates since tally `before`, `hours` ago: resorption, formation (um3/d), births of BMUs."""
-    days = max(hours, 1e-9) / HOURS_PER_DAY
-    per_day = world.volume_um3 / FULL / days
-    change = state.tally - before
-    opened = state.opened[0] / state.opened[1] if state.opened[1] > 0 else 0.0
-    births = change[N_BMU_STARTED]
-    frequency = births * opened / surface_um2 / (max(hours, 1e-9) / HOURS_PER_YEAR) if surface_um2 > 0 else 0.0
-    return {
-        "resorption_um3_per_d": float(change[MINERAL_REMOVED] * per_day),
-        "formation_um3_per_d": float(change[MINERAL_FORMED] * per_day),
-        "activation_frequency_per_yr": float(frequency),
-    }
-
-
 def measure_niche(state: State, world: World, plasma: float) -> dict[str, float]:
     """Return means over marrow of suitability and fields, and the drug on and in bone."""
     voxels = state.voxels
@@ -109,19 +70,13 @@ def measure_niche(state: State, world: World, plasma: float) -> dict[str, float]
 
 
 def observe(
-    state: State, world: World, before: np.ndarray, hours: float, plasma: float, origin: np.ndarray
+    state: State, world: World, before: np.ndarray, ticks: int, tick_h: float, plasma: float, origin: np.ndarray
 ) -> dict[str, Any]:
-    """Return one row of the series; its counters count from tally `origin`, that of time 0."""
+    """Return one row of the series: rates since tally `before`, `ticks` ago; counters from `origin`, that of time 0."""
     bone = measure_bone(state, world)
-    turnover = measure_turnover(state, world, before, hours, bone["bone_surface_um2"])
+    turnover = measure_turnover(state, world, before, ticks, tick_h, bone["bone_surface_um2"])
     counts = {name: int((state.tally - origin)[COUNTER_NAMES.index(name)]) for name in CUMULATIVE}
     return count_cells(state) | bone | turnover | measure_niche(state, world, plasma) | counts
-
-
-def split_index(voxel: np.ndarray, world: World) -> dict[str, np.ndarray]:
-    """Return the coordinates z, y, x of flat indices."""
-    z, y, x = np.unravel_index(voxel, (world.nz, world.ny, world.nx))
-    return {"z": z.astype(np.int32), "y": y.astype(np.int32), "x": x.astype(np.int32)}
 
 
 def list_cells(state: State, world: World, step: int, hours: float) -> pd.DataFrame:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from niche_sim import ledgers, observers
+from niche_sim import ledgers, observers, turnover
 from niche_sim.kinds import FIELD_NAMES
 from niche_sim.lattice import World
-from niche_sim.state import State, flatten
+from niche_sim.state import State, clear_records, flatten
 
 
 @dataclass
@@ -19,6 +19,7 @@ class ArmResult:
 
     series: pd.DataFrame
     events: pd.DataFrame
+    bmus: pd.DataFrame
     cells: pd.DataFrame
     ledgers: pd.DataFrame
     fields: dict[str, np.ndarray]
@@ -34,6 +35,7 @@ class Segment:
 
     series: pd.DataFrame = field(default_factory=pd.DataFrame)
     events: pd.DataFrame = field(default_factory=pd.DataFrame)
+    bmus: pd.DataFrame = field(default_factory=pd.DataFrame)
     cells: pd.DataFrame = field(default_factory=pd.DataFrame)
     ledgers: pd.DataFrame = field(default_factory=pd.DataFrame)
     fields: np.ndarray = field(default_factory=lambda: np.zeros((0, len(FIELD_NAMES), 0)))  # (t, fields, n)
@@ -60,6 +62,7 @@ class Recorder:
     def _clear(self) -> None:
         self.series: list[dict] = []
         self.events: list[pd.DataFrame] = []
+        self.bmus: list[pd.DataFrame] = []
         self.cells: list[pd.DataFrame] = []
         self.ledgers: list[pd.DataFrame] = []
         self.fields: list[np.ndarray] = []
@@ -70,19 +73,21 @@ class Recorder:
         return {step for step in set().union(*self.at.values()) if first < step <= last}
 
     def drain(self, state: State) -> None:
-        """Take the events of the last interval out of the log."""
+        """Take the events of the last interval out of the log, and the BMUs that ended out of their table."""
         rows = int(state.log_count[0])
         if self.want_events and rows:
             self.events.append(observers.list_events(state.log[:rows].copy(), self.world, self.hours))
-        state.log_count[0] = 0
-        state.log[:rows] = 0
+        ended = int(state.finished_count[0])
+        if ended:
+            self.bmus.append(turnover.list_bmus(state.finished[:ended], self.world, self.hours))
+        clear_records(state)
 
     def record(self, state: State, step: int, plasma: float, rates: Any) -> None:
         """Record every stream that is due at `step`; `rates` are those of the tick that ended there."""
         time_h = step * self.hours
         if step in self.at["series"]:
             tally, since = self.before or (state.tally.copy(), step)
-            row = observers.observe(state, self.world, tally, (step - since) * self.hours, plasma, self.origin)
+            row = observers.observe(state, self.world, tally, step - since, self.hours, plasma, self.origin)
             self.series.append({"step": step, "time_h": time_h} | row)
             self.before = (state.tally.copy(), step)
         if step in self.at["cells"] or step in self.at["maps"]:
@@ -102,8 +107,9 @@ class Recorder:
         fields = np.array(self.fields) if self.fields else np.zeros((0, len(FIELD_NAMES), self.world.n))
         maps = {name: np.stack([m[name] for m in self.maps]) for name in self.maps[0]} if self.maps else {}
         segment = Segment(
-            pd.DataFrame(self.series), stack(self.events), stack(self.cells), stack(self.ledgers), fields, maps
-        )
+            pd.DataFrame(self.series), stack(self.events), stack(self.bmus), stack(self.cells), stack(self.ledgers),
+            fields, maps,
+        )  # fmt: skip
         self.segments.append(segment)
         self._clear()
         return segment
@@ -121,6 +127,7 @@ class Recorder:
         maps = {name: np.concatenate([part[name] for part in drawn]) for name in drawn[0]} if drawn else {}
         return ArmResult(
             series=_with_arm(arm, stack([part.series for part in self.segments])), events=_with_arm(arm, events),
+            bmus=_with_arm(arm, stack([part.bmus for part in self.segments])),
             cells=_with_arm(arm, stack([part.cells for part in self.segments])),
             ledgers=_with_arm(arm, stack([part.ledgers for part in self.segments])), fields=fields,
             field_times_h=np.array(sorted(self.at["fields"])) * self.hours, maps=maps,

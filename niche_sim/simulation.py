@@ -24,7 +24,7 @@ from niche_sim.recorder import ArmResult, Recorder, Segment
 from niche_sim.regimens import Course, Dose, schedule_doses
 from niche_sim.scenes import build_scene
 from niche_sim.schedule import PROCESSES, Host, Rates, Switches, Tick, advance
-from niche_sim.state import State, copy_state, flatten, rebuild
+from niche_sim.state import State, clear_records, copy_state, flatten, rebuild
 from niche_sim.surface import measure_surface
 
 MOST_TICKS_A_CALL = 64  # keeps the event log short and an interruption prompt
@@ -202,13 +202,12 @@ def spin_up(plan: _Plan, progress: Progress = _be_silent, keeper: Keeper | None 
     for stop in _list_stops(done, plan.spin_steps, _stride(plan.world), due):
         _advance_to(state, rates, plan.world, forcing, clock, done, stop)
         check_finite(state, plan.hours, SPIN_UP, first + stop)
-        state.log_count[0] = 0
+        clear_records(state)
         done = stop
         if keeper and stop in due:
             keeper.save(SPIN_UP, Saved(stop, flatten(state), None, []))
         progress("advance", arm=SPIN_UP, time_h=stop * plan.hours)
     progress("done", arm=SPIN_UP)
-    state.log[:] = 0
     state.share[0] = measure_surface(state, plan.world)
     population = plan.experiment.population
     wanted = int(population.dormant_dtc) + int(population.cycling_dtc)

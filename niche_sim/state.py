@@ -13,6 +13,7 @@ from niche_sim.kinds import (
     DONE,
     FAULT_CELLS_FULL,
     FAULT_LOG_FULL,
+    FORMING,
     FULL,
     HALF,
     LOG_COLUMNS,
@@ -20,7 +21,11 @@ from niche_sim.kinds import (
     MOST_TISSUES,
     N_FIELDS,
     N_OUTCOMES,
+    N_PHASES,
     NOTHING,
+    RECRUITING,
+    RESORBING,
+    REVERSAL,
 )
 from niche_sim.lattice import World
 from niche_sim.redblack import folded_shape
@@ -78,6 +83,24 @@ BMU = np.dtype([
     ("idle", "i4"),  # ticks without a place to fill
     ("claims", "i4"),  # voxels held
     ("phase", "i1"),  # FREE marks an unused row
+    ("perforated", "i1"),  # whether the cavity cut through the bone
+    ("footprint", "f8"),  # um2 of surface that the start opened
+], align=True)  # fmt: skip
+
+# A BMU that ended. Steps are those at which it entered a phase, NEVER for one that it did not reach.
+FINISHED = np.dtype([
+    ("ident", "u8"),
+    ("footprint", "f8"),  # um2
+    ("removed", "i8"),  # quanta
+    ("filled", "i8"),  # quanta
+    ("origin", "i4"),  # voxel
+    ("recruiting", "i4"),
+    ("resorbing", "i4"),
+    ("reversal", "i4"),
+    ("forming", "i4"),
+    ("ended", "i4"),
+    ("outcome", "i1"),  # as in BMU_OUTCOMES
+    ("perforated", "i1"),
 ], align=True)  # fmt: skip
 
 
@@ -107,6 +130,7 @@ class State(NamedTuple):
     release: np.ndarray  # float64 (2, n), fmol/h at which the reserve goes, set once a day
     fields: Fields
     bmus: Any  # structured array BMU (capacity,)
+    entered: np.ndarray  # int32 (bmus, N_PHASES), step at which the BMU entered each phase
     normal: np.ndarray  # float64 (bmus, 3), from bone to marrow
     site: np.ndarray  # int32 (bmus, sectors), voxel where precursors meet
     duty: np.ndarray  # int8 (bmus, sectors), NO_SECTOR, VACANT, OCCUPIED, DONE
@@ -117,11 +141,13 @@ class State(NamedTuple):
     body: np.ndarray  # float64 (drugs, MOST_TISSUES + 1): fmol that left bone and is in plasma and tissues again
     share: np.ndarray  # float64 (1,): um2 of bone surface at time 0, the niche's share of the skeleton
     shared: np.ndarray  # float64 (drugs,): share of each drug in what desorbed in this tick
-    opened: np.ndarray  # float64 (2,): um2 of surface opened by births so far, and births
+    opened: np.ndarray  # float64 (2,): um2 of surface opened by recent births, and their number, both with forgetting
     blood: np.ndarray  # float64 (1,): tumour cells shed into blood and still there
     reference: np.ndarray  # float64 (2,): RANKL and OPG at quiescent surface while oestradiol is replete, nmol/L
     log: np.ndarray  # int64 (rows, len(LOG_COLUMNS)), events since the last recording
     log_count: np.ndarray  # int64 (1,)
+    finished: Any  # structured array FINISHED (rows of the log,), BMUs that ended since the last recording
+    finished_count: np.ndarray  # int64 (1,)
     fault: np.ndarray  # int64 (4,): code, step, voxel, field
 
 
@@ -149,11 +175,13 @@ def allocate_state(world: World, *, cells: int, bmus: int, sectors: int, claim: 
         np.zeros(1, "i8"), _table(cells, CELL), np.zeros((cells, drugs)), np.zeros((cells, N_OUTCOMES)),
         np.full(cells, -1, "i4"), voxels, np.zeros((drugs, world.n)), np.zeros((2, world.n)), np.zeros((2, world.n)),
         allocate_fields(world),
-        _table(bmus, BMU), np.zeros((bmus, 3)), np.zeros((bmus, sectors), "i4"), np.zeros((bmus, sectors), "i1"),
+        _table(bmus, BMU), np.zeros((bmus, N_PHASES), "i4"), np.zeros((bmus, 3)),
+        np.zeros((bmus, sectors), "i4"), np.zeros((bmus, sectors), "i1"),
         np.zeros((bmus, claim), "i4"), np.full((bmus, sectors), -1, "i4"),
         np.zeros(len(COUNTER_NAMES), "i8"), np.zeros((drugs, 4)),
         np.zeros((drugs, MOST_TISSUES + 1)), np.zeros(1), np.zeros(drugs), np.zeros(2), np.zeros(1), np.zeros(2),
-        np.zeros((log, len(LOG_COLUMNS)), "i8"), np.zeros(1, "i8"), np.zeros(4, "i8"),
+        np.zeros((log, len(LOG_COLUMNS)), "i8"), np.zeros(1, "i8"), _table(log, FINISHED), np.zeros(1, "i8"),
+        np.zeros(4, "i8"),
     )  # fmt: skip
 
 
@@ -179,7 +207,7 @@ def _join(columns: dict[str, np.ndarray], dtype: np.dtype) -> Any:
 
 def rebuild(arrays: dict[str, np.ndarray]) -> State:
     """Return the state whose `flatten` gave `arrays`; nothing is shared with them."""
-    tables = {"cells": CELL, "voxels": VOXEL, "bmus": BMU}
+    tables = {"cells": CELL, "voxels": VOXEL, "bmus": BMU, "finished": FINISHED}
     parts: dict[str, Any] = {}
     for name in State._fields:
         inner = {key.split(".", 1)[1]: array for key, array in arrays.items() if key.startswith(name + ".")}
@@ -193,6 +221,13 @@ def rebuild(arrays: dict[str, np.ndarray]) -> State:
 def copy_state(state: State) -> State:
     """Return an independent copy."""
     return rebuild(flatten(state))
+
+
+def clear_records(state: State) -> None:
+    """Empty the event log and the table of BMUs that ended, in place: what was recorded is no part of the state."""
+    state.log[: state.log_count[0]] = 0
+    state.finished[: state.finished_count[0]] = np.zeros(1, FINISHED)
+    state.log_count[0] = state.finished_count[0] = 0
 
 
 def lay_scene(state: State, world: World, bone: np.ndarray, sinusoid: np.ndarray) -> None:
@@ -261,6 +296,22 @@ def log_event(state, step, event, cause, kind, ident, parent, clone, voxel):
     state.log[row, 4], state.log[row, 5] = np.int64(ident), np.int64(parent)
     state.log[row, 6], state.log[row, 7] = clone, voxel
     state.log_count[0] = row + 1
+
+
+@inner
+def file_bmu(state, step, slot, outcome):
+    """Append the BMU in `slot` to those that ended; its end is in the log too, so this table is full no sooner."""
+    row = state.finished_count[0]
+    if row >= state.finished.ident.shape[0]:
+        return
+    done, bmus = state.finished, state.bmus
+    done.ident[row], done.origin[row], done.footprint[row] = bmus.ident[slot], bmus.origin[slot], bmus.footprint[slot]
+    done.removed[row], done.filled[row] = bmus.removed[slot], bmus.filled[slot]
+    done.recruiting[row], done.resorbing[row] = state.entered[slot, RECRUITING], state.entered[slot, RESORBING]
+    done.reversal[row], done.forming[row] = state.entered[slot, REVERSAL], state.entered[slot, FORMING]
+    done.ended[row], done.outcome[row], done.perforated[row] = step, outcome, bmus.perforated[slot]
+    state.finished_count[0] = row + 1
+
 
 
 @kernel

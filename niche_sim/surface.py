@@ -3,8 +3,11 @@
 import math
 
 from niche_sim.kernel import inner, kernel
-from niche_sim.kinds import FORMING
+from niche_sim.kinds import FORMING, OCCUPIED, RECRUITING
 from niche_sim.lattice import displace
+
+# What `count_faces` counts: all faces between bone and marrow, and those of three kinds.
+ALL_FACES, ERODED_FACES, OSTEOCLAST_FACES, OSTEOID_FACES = range(4)
 
 
 @kernel
@@ -75,3 +78,61 @@ def coat_density(state, world, drug, v):
             area = state.voxels.exposed[w] * world.face_um2 * world.surface_factor
             densest = max(densest, state.drug[drug, w] / area)
     return densest
+
+
+@inner
+def _is_eroded(state, slot):
+    """Tell whether the surface of a BMU lies bare: resorbing, in reversal, or forming before its first mineral."""
+    phase = state.bmus.phase[slot]
+    return RECRUITING < phase < FORMING or (phase == FORMING and state.bmus.filled[slot] == 0)
+
+
+@inner
+def _is_place(voxels, v, slot):
+    """Tell whether voxel `v` is a place that the BMU in `slot` has still to fill."""
+    return voxels.owner[v] == slot and voxels.debt[v] > 0
+
+
+@inner
+def _count_open(state, world, slot, v):
+    """Count the marrow faces of bone voxel `v` on the side that its BMU works from."""
+    count = 0
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        if w >= 0 and state.voxels.is_bone[w] == 0 and is_near_side(state, world, slot, v, face, w):
+            count += 1
+    return count
+
+
+@inner
+def _count_front(voxels, world, slot, v):
+    """Count the faces of place `v` towards finished bone: the front from which it is being filled."""
+    count = 0
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        if w >= 0 and voxels.is_bone[w] == 1 and not _is_place(voxels, w, slot):
+            count += 1
+    return count
+
+
+@kernel
+def count_faces(state, world, counts):
+    """Count bone faces by what goes on there, into `counts` (int64, 4), in the order of ALL_FACES and its followers.
+
+    Eroded: on the claim of a BMU whose surface lies bare. Osteoclast: in a sector in which an osteoclast is at work, on
+    the side that it works from. Osteoid: between finished bone and a place still to be filled, once the BMU has laid its
+    first mineral.
+    """
+    voxels, bmus = state.voxels, state.bmus
+    counts[:] = 0
+    for v in range(world.n):
+        counts[ALL_FACES] += voxels.exposed[v]
+        slot = voxels.owner[v]
+        if slot < 0:
+            continue
+        if _is_eroded(state, slot):
+            counts[ERODED_FACES] += voxels.exposed[v]
+        if voxels.exposed[v] > 0 and state.duty[slot, voxels.sector[v]] == OCCUPIED:
+            counts[OSTEOCLAST_FACES] += _count_open(state, world, slot, v)
+        if bmus.phase[slot] == FORMING and bmus.filled[slot] > 0 and _is_place(voxels, v, slot):
+            counts[OSTEOID_FACES] += _count_front(voxels, world, slot, v)

@@ -86,6 +86,8 @@ def test_checkpoints_and_threads_change_nothing(untouched, tmp_path):
     finish("run", *JOB, "--no-figures", "--checkpoint-every", "50 d", "--threads", 1, "--out", tmp_path / "kept")
     assert hash_result(tmp_path / "kept") == hash_result(untouched)
     assert load(tmp_path / "kept").series.equals(load(untouched).series)
+    assert len(load(untouched).bmus) > 0
+    assert load(tmp_path / "kept").bmus.equals(load(untouched).bmus)
 
 
 @pytest.mark.parametrize(

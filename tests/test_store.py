@@ -29,6 +29,7 @@ class FakeArm:
 
     series: pd.DataFrame
     events: pd.DataFrame
+    bmus: pd.DataFrame
     cells: pd.DataFrame
     ledgers: pd.DataFrame
     fields: dict
@@ -58,12 +59,13 @@ def make_arm(name, seed):
         "cause": ["factors", "drug"], "kind": "dtc", "ident": np.array([2**63 + 5, 7], dtype=np.uint64),
         "parent": np.zeros(2, np.uint64), "clone": [1, 2], "z": np.zeros(2, np.int32),
     })
+    bmus = events[["arm", "step", "time_h", "ident"]].assign(outcome="completed", depth_um=[60.0, np.nan])
     cells = events[["arm", "step", "time_h", "ident"]].assign(state=["dormant", ""])
     ledgers = events[["arm", "step", "time_h"]].assign(ledger="cells", entry=["born", "died"], amount=[1.0, -1.0])
     suitability = rng.random((2, 1, 5, 6))
     suitability[:, :, 0] = np.nan
     return FakeArm(
-        series, events, cells, ledgers, {"tgf_beta": rng.random((2, 1, 5, 6))}, np.array([0.0, 48.0]),
+        series, events, bmus, cells, ledgers, {"tgf_beta": rng.random((2, 1, 5, 6))}, np.array([0.0, 48.0]),
         {"suitability": suitability, "sinusoid": rng.random((2, 1, 5, 6)) > 0.5}, np.array([0.0, 48.0]),
         {"cells.ident": np.arange(5, dtype=np.uint64), "voxels.drug": rng.random((0, 30)),
          "tally": np.arange(3)},
@@ -124,6 +126,8 @@ def test_columns_carry_their_units(written):
     assert store.load(written).series.attrs["units"]["bone_volume_fraction"] == "1"
     assert tables.unit_of("resorption_um3_per_d") == "um3/d"
     assert tables.unit_of("dtc_births") == "count"
+    assert tables.unit_of("bone_surface_density_per_mm") == "1/mm"
+    assert tables.unit_of("mineral_apposition_um_per_d") == "um/d"
 
 
 def test_manifest_tells_what_was_run_and_not_who(written):

@@ -23,6 +23,7 @@ from niche_sim.kinds import (
     FULL,
     HALF,
     MINERAL_FORMED,
+    MINERALISING_FACES,
     OSTEOBLAST,
     S_OSTEOBLAST,
     S_OSTEOBLAST_IDENT,
@@ -124,6 +125,7 @@ def _fill(state, rates, world, host, tick, slot, v, beds):
     voxels.laid[v] = tick.step
     bmus.filled[slot] += gain
     state.tally[MINERAL_FORMED] += gain
+    state.tally[MINERALISING_FACES] += beds
     update_tissue(state, world, v)
 
 

@@ -2,7 +2,7 @@
 
 A birth rate per area of bone surface is activation frequency / footprint, so that opened area per year and area is the
 activation frequency whatever the voxel (Recker et al. 2004, doi:10.1359/JBMR.040710); the footprint is the running mean
-of what births really opened. The hazard is proportional to the body's free RANKL y, that at resting surface relative to
+of what recent births really opened. The hazard is proportional to the body's free RANKL y, that at resting surface relative to
 replete oestradiol; the local one multiplies it by a saturating response (1 + r) x / (x + r), x relative to the
 body's, so that a working BMU does not light the whole surface. A cavity that cuts its trabecula through is written off
 where no bone lies under it. A BMU claims the bone under a disc of its
@@ -31,6 +31,7 @@ from niche_sim.kinds import (
     N_BMU_PERFORATED,
     N_BMU_REFUSED,
     N_BMU_STARTED,
+    NEVER,
     NO_SECTOR,
     OCCUPIED,
     OPG,
@@ -44,14 +45,14 @@ from niche_sim.kinds import (
 )
 from niche_sim.lattice import displace
 from niche_sim.signals import free_rankl
-from niche_sim.state import log_event
+from niche_sim.state import file_bmu, log_event
 from niche_sim.surface import is_near_side, surface_normal
 from niche_sim.topology import is_cut_through, is_emptied
 
 READS = ("voxels.mineral", "voxels.is_bone", "voxels.exposed", "fields.concentration", "reference", "host.activation", "host.rankl_factor", "host.opg_factor")
 WRITES = (
     "voxels.last_bmu", "voxels.debt", "voxels.owner", "voxels.sector", "normal", "site", "duty", "claimed", "bmus",
-    "tally", "opened", "log", "log_count",
+    "entered", "tally", "opened", "log", "log_count", "finished", "finished_count",
 )  # fmt: skip
 
 
@@ -75,6 +76,7 @@ UNITS = {
     "idle_limit": "h",
 }  # fmt: skip
 
+FOOTPRINT_MEMORY = 40.0  # births over which the mean footprint forgets, since bone changes its shape
 FOOTPRINT_PRIOR = 20.0  # births that the nominal footprint counts for before any was measured
 
 
@@ -199,6 +201,13 @@ def _find_slot(bmus):
 
 
 @inner
+def _enter(state, slot, phase, step):
+    state.bmus.phase[slot] = phase
+    state.bmus.since[slot] = step
+    state.entered[slot, phase] = step
+
+
+@inner
 def start_bmu(state, rates, world, tick, v):
     """Start a BMU at bone voxel `v`; a start with no room for a footprint is counted as refused."""
     bmus = state.bmus
@@ -212,13 +221,17 @@ def start_bmu(state, rates, world, tick, v):
         return
     state.normal[slot, 0], state.normal[slot, 1], state.normal[slot, 2] = nz, ny, nx
     bmus.ident[slot] = child_identity(tick.key, v, tick.step, S_BMU_IDENT)
-    bmus.origin[slot], bmus.since[slot] = v, tick.step
+    bmus.origin[slot] = v
     bmus.removed[slot], bmus.lost[slot], bmus.filled[slot], bmus.signal[slot], bmus.idle[slot] = 0, 0, 0, 0.0, 0
     for s in range(state.duty.shape[1]):
         state.duty[slot, s] = NO_SECTOR
-    bmus.phase[slot] = RECRUITING
-    state.opened[0] += _claim(state, rates, world, slot, v)
-    state.opened[1] += 1.0
+    bmus.perforated[slot] = 0
+    for phase in range(state.entered.shape[1]):
+        state.entered[slot, phase] = NEVER
+    _enter(state, slot, RECRUITING, tick.step)
+    bmus.footprint[slot] = _claim(state, rates, world, slot, v)
+    kept = 1.0 - 1.0 / FOOTPRINT_MEMORY
+    state.opened[0], state.opened[1] = kept * state.opened[0] + bmus.footprint[slot], kept * state.opened[1] + 1.0
     state.tally[N_BMU_STARTED] += 1
     log_event(state, tick.step, LOG_BMU_START, 0, KIND_BMU, bmus.ident[slot], 0, 0, v)
 
@@ -233,6 +246,7 @@ def end_bmu(state, tick, slot, outcome):
     bmus.phase[slot] = FREE
     state.tally[N_BMU_COMPLETED + outcome] += 1
     log_event(state, tick.step, LOG_BMU_END, outcome, KIND_BMU, bmus.ident[slot], 0, 0, bmus.origin[slot])
+    file_bmu(state, tick.step, slot, outcome)
 
 
 @inner
@@ -274,6 +288,7 @@ def is_hole(state, rates, world, slot):
 @inner
 def give_up_hole(state, rates, world, slot):
     """Write off what was removed where no bone lies under the cavity: osteoblasts lay bone on bone, never over a hole."""
+    state.bmus.perforated[slot] = 1
     state.tally[N_BMU_PERFORATED] += 1
     for k in range(state.bmus.claims[slot]):
         v = state.claimed[slot, k]
@@ -291,19 +306,13 @@ def _count_duty(state, slot, duty):
     return count
 
 
-@kernel
-def _enter(bmus, slot, phase, step):
-    bmus.phase[slot] = phase
-    bmus.since[slot] = step
-
-
 @inner
 def _advance_phase(state, rates, world, host, tick, slot):
     bmus, r = state.bmus, rates.remodelling
     hours = (tick.step - bmus.since[slot]) * tick.hours
     phase = bmus.phase[slot]
     if phase == RECRUITING and _count_duty(state, slot, OCCUPIED) > 0:
-        _enter(bmus, slot, RESORBING, tick.step)
+        _enter(state, slot, RESORBING, tick.step)
     elif phase == RECRUITING and hours > r.recruitment_limit:
         end_bmu(state, tick, slot, BMU_UNUSED)
     elif phase == RESORBING:
@@ -314,9 +323,9 @@ def _advance_phase(state, rates, world, host, tick, slot):
         if _count_duty(state, slot, OCCUPIED) == 0 and _count_duty(state, slot, VACANT) == 0:
             if is_hole(state, rates, world, slot):
                 give_up_hole(state, rates, world, slot)
-            _enter(bmus, slot, REVERSAL, tick.step)
+            _enter(state, slot, REVERSAL, tick.step)
     elif phase == REVERSAL and hours > r.reversal_time:
-        _enter(bmus, slot, FORMING, tick.step)
+        _enter(state, slot, FORMING, tick.step)
     elif phase == FORMING:
         if bmus.filled[slot] >= np.int64(host.bone_balance * (bmus.removed[slot] - bmus.lost[slot])):
             end_bmu(state, tick, slot, BMU_COMPLETED)

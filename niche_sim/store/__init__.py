@@ -1,7 +1,7 @@
 """The results folder: written whole or not at all, read only if it is what was written.
 
-Layout of a result: `manifest.json`, `resolved.yaml`, `series.parquet`, `events.parquet`, `cells.parquet`,
-`fields.zarr`, `maps.zarr`, `final_state.zarr`. The manifest holds the SHA-256 of every other file, so a
+Layout of a result: `manifest.json`, `resolved.yaml`, `series.parquet`, `events.parquet`, `bmus.parquet`, `cells.parquet`,
+`ledgers.parquet`, `fields.zarr`, `maps.zarr`, `final_state.zarr`. The manifest holds the SHA-256 of every other file, so a
 flipped bit, a cut or a lost file is named before anything is decoded. Figures and the report are drawn from
 these files and can be drawn again; they are not part of the checksums.
 """

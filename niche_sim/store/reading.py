@@ -96,6 +96,11 @@ class Result:
         return self._table("events")
 
     @cached_property
+    def bmus(self) -> pd.DataFrame:
+        """One row a BMU that ended: the times of its phases, what it opened, removed and filled."""
+        return self._table("bmus")
+
+    @cached_property
     def cells(self) -> pd.DataFrame:
         """One row a cell and snapshot."""
         return self._table("cells")

@@ -9,16 +9,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-TABLES = ("series", "events", "cells", "ledgers")
+TABLES = ("series", "events", "bmus", "cells", "ledgers")
 
 # A unit is read from the end of a column's name; the longest matching ending wins.
 _ENDINGS = {
-    "_h": "h", "_um": "um", "_um2": "um2", "_um3": "um3", "_um3_per_d": "um3/d", "_um_per_d": "um/d",
+    "_h": "h", "_um": "um", "_um2": "um2", "_um3": "um3", "_um3_per_d": "um3/d", "_um_per_d": "um/d", "_per_mm": "1/mm",
     "_nmol_per_L": "nmol/L", "_fmol": "fmol", "_fmol_per_um2": "fmol/um2", "_per_yr": "1/yr", "_per_d": "1/d",
     "_fraction": "1", "_mg": "mg",
 }  # fmt: skip
 _NAMED = {
-    "arm": "name", "event": "name", "cause": "name", "kind": "name", "state": "name", "step": "tick",
+    "arm": "name", "event": "name", "cause": "name", "kind": "name", "state": "name", "step": "tick", "outcome": "name",
     "ident": "identity", "parent": "identity", "clone": "identity", "z": "voxel", "y": "voxel", "x": "voxel",
     "ledger": "name", "item": "name", "entry": "name", "unit": "name", "amount": "as in column unit",
     "polarisation": "1", "suitability_mean": "1", "suitability_endosteal": "1",

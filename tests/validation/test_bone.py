@@ -2,7 +2,8 @@
 
 Bands. Balance of a patch scatters between seeds; with the balance set to 1 the slope of bone volume must not differ
 from 0 by more than three standard errors of its mean over the seeds, nor by more than 0.5 % a year. The other bands are
-those that histomorphometry gives: depth 40 to 76 um, formation 95 to 145 d, eroded surface at most 6 %.
+those that histomorphometry gives: depth 40 to 76 um, formation 95 to 145 d, eroded surface at most 6 %; and before the
+menopause every entry of `configs/histomorphometry.yaml`, within two standard errors over the seeds.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import pytest
 
 import niche_sim as ns
 from niche_sim.config import build_experiment
-from niche_sim.kinds import FULL, MINERAL_REMOVED
+from niche_sim.histomorphometry import AGREEMENT, estimate_all, list_quantities, read_references
 
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(3600)]
 SEEDS = (1, 2, 3, 4)
@@ -23,13 +24,6 @@ CASES = {
     "early_postmenopausal": ("trabecula_postmenopausal", 0.24, 0.97),
     "postmenopausal": ("trabecula_postmenopausal", 0.39, 0.97),
 }
-
-
-def mean_cycle_days(events):
-    bmus = events[events["kind"] == "bmu"]
-    began = bmus[bmus["event"] == "bmu_start"].set_index("ident")["time_h"]
-    ended = bmus[(bmus["event"] == "bmu_end") & (bmus["cause"] == "completed")].set_index("ident")["time_h"]
-    return float((ended - began).dropna().mean() / 24)
 
 
 def assume(value, bounds):
@@ -49,16 +43,15 @@ def measure(case, seed):
         "arms": {"control": {}}, "record": {"series": "5 d", "events": True}, "switches": {"arrival": False},
     }))  # fmt: skip
     arm = run.arms["control"]
-    series, end = arm.series, arm.final_hash_arrays
+    series = arm.series
     years, volume = series["time_h"] / 8766, series["bone_volume_fraction"]
-    removed_um3 = end["tally"][MINERAL_REMOVED] / FULL * 20.0**3
+    found = estimate_all(series[series["time_h"] > 0], arm.bmus)
     return {
         "case": case, "seed": seed, "volume_slope_percent_per_yr": 100 * np.polyfit(years, volume, 1)[0] / volume.mean(),
         "surface_change_percent": 100 * (series["bone_surface_um2"].iloc[-1] / series["bone_surface_um2"].iloc[0] - 1),
-        "activation_frequency_per_yr": series["activation_frequency_per_yr"].mean(),
-        "eroded_surface_percent": 100 * series["eroded_surface_fraction"].mean(),
-        "depth_um": removed_um3 / end["opened"][0], "cycle_d": mean_cycle_days(arm.events),
-    }  # fmt: skip
+        "thickness_slope_percent_per_yr": 100 * np.polyfit(years, series["trabecular_thickness_um"], 1)[0]
+        / series["trabecular_thickness_um"].mean(),
+    } | {symbol: estimate.mean for symbol, estimate in found.items()}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -75,20 +68,46 @@ def test_balanced_bone_stays_bone(table, case):
     slope = table.loc[case, "volume_slope_percent_per_yr"]
     assert abs(slope.mean()) < min(3 * slope.sem(), 0.5) or abs(slope.mean()) < 0.1
     assert abs(table.loc[case, "surface_change_percent"].mean()) < 10
+    thinning = table.loc[case, "thickness_slope_percent_per_yr"]
+    assert abs(thinning.mean()) < min(3 * thinning.sem(), 0.5) or abs(thinning.mean()) < 0.1
 
 
 @pytest.mark.parametrize("case", list(CASES))
 def test_activation_frequency_is_as_set(table, case):
     """Some 80 to 230 births a run give a standard error of 5 % on four seeds at the lowest frequency."""
-    assert table.loc[case, "activation_frequency_per_yr"].mean() == pytest.approx(CASES[case][1], rel=0.15)
+    assert table.loc[case, "Ac.f"].mean() == pytest.approx(CASES[case][1], rel=0.15)
 
 
 @pytest.mark.parametrize("case", list(CASES))
 def test_cavities_are_as_deep_and_formation_as_long_as_measured(table, case):
-    assert 40 < table.loc[case, "depth_um"].mean() < 76
-    # A cycle is recruitment and resorption (about 30 d), reversal (30 d) and formation.
-    assert 95 < table.loc[case, "cycle_d"].mean() - 60 < 145
-    assert table.loc[case, "eroded_surface_percent"].mean() < 6
+    assert 40 < table.loc[case, "E.De"].mean() < 76
+    assert 95 < table.loc[case, "FP"].mean() < 145
+    assert table.loc[case, "ES/BS"].mean() < 6
+
+
+LAGS = pytest.mark.xfail(strict=True, reason="footprints grow by half as bone thins, and their running mean lags behind")
+
+
+@pytest.mark.parametrize("case", [pytest.param(c, marks=LAGS if c == "postmenopausal" else ()) for c in CASES])
+def test_the_two_activation_frequencies_agree(table, case):
+    """Counted births and BFR/BS over W.Th are the same turnover, read off different columns."""
+    assert table.loc[case, "Ac.f (BFR/W.Th)"].mean() == pytest.approx(table.loc[case, "Ac.f"].mean(), rel=0.1)
+
+
+PREMENOPAUSAL = read_references("pre")
+# What the rules at their present numbers miss; an entry that comes to be met must leave.
+MISSED = {"Tb.Sp", "ES/BS", "Oc.S/BS", "Rs.P+Rv.P", "W.Th"}
+
+
+@pytest.mark.parametrize(
+    "symbol",
+    [pytest.param(s, marks=pytest.mark.xfail(strict=True) if s in MISSED else ()) for s, *_ in list_quantities()
+     if s in PREMENOPAUSAL],
+)  # fmt: skip
+def test_premenopausal_bone_is_that_of_histomorphometry(table, symbol):
+    values, reference = table.loc["premenopausal", symbol], PREMENOPAUSAL[symbol]
+    slack = AGREEMENT * values.sem()
+    assert reference.low - slack <= values.mean() <= reference.high + slack
 
 
 def test_bone_is_lost_after_menopause_and_faster_at_higher_turnover(table):
