@@ -196,6 +196,11 @@ def _read_interval(entry: Mapping[str, Any], unit: str) -> tuple[float, float, s
     return value - spread, value + spread, f"{value:.4g}" + (f" +- {spread:.4g}" if spread else "")
 
 
+def name_state(oestradiol: float) -> str:
+    """Return the state (pre, peri or post) for whose women the literature speaks at an oestradiol (nmol/L)."""
+    return "pre" if oestradiol >= LOWEST_PRE else "peri" if oestradiol >= LOWEST_PERI else "post"
+
+
 def read_references(oestrogen: str) -> dict[str, Reference]:
     """Return the literature by symbol for a patient of an oestrogen state (pre, peri or post)."""
     document = read_document(configs_dir() / "histomorphometry.yaml")
@@ -209,6 +214,8 @@ def read_references(oestrogen: str) -> dict[str, Reference]:
 
 
 # ---------------------------------------------------------------- the table
+
+LOWEST_PRE, LOWEST_PERI = 0.18, 0.055  # nmol/L of oestradiol, 50 and 15 pg/mL: late reproductive years, first years after
 
 OF_BMUS = (
     ("Rs.P", "resorption period", "d"), ("Rv.P", "reversal period", "d"),
@@ -324,7 +331,9 @@ def histomorphometry(
     found = estimate_all(series, _cut(result.bmus, arm, start_h, end_h))
     if pictures:
         found |= _measure_pictures(result, arm, start_h, end_h)
-    return tabulate(found, str(result.experiment_mapping["patient"]["oestrogen"]))
+    given = result.experiment_mapping["patient"]["oestradiol"]
+    first = given[0] if isinstance(given, list) else given
+    return tabulate(found, name_state(convert(first["value"], "nmol/L")))
 
 
 def _measure_pictures(result: Any, arm: str, start_h: float, end_h: float) -> dict[str, Estimate]:

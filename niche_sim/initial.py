@@ -22,7 +22,7 @@ from niche_sim.kinds import (
     S_SEED_CELLS,
     S_STROMA,
 )
-from niche_sim.lattice import World
+from niche_sim.lattice import World, count_cubes
 from niche_sim.processes import diffusion, secretion
 from niche_sim.processes.remodelling import nominal_footprint
 from niche_sim.state import State, add_cell, allocate_state, is_free, lay_scene, remove_cell
@@ -51,8 +51,8 @@ def size_tables(world: World, rates: Any, bone: np.ndarray, activation: float) -
 def _scatter(state, rates, world, key, step):
     """Fill stroma, held places and the resting numbers of macrophages and precursors."""
     s = rates.suitability
-    m = rates.macrophages.density if rates.switches.macrophages else 0.0
-    p = rates.osteoclasts.precursor_density if rates.switches.osteoclasts else 0.0
+    m = rates.macrophages.density * count_cubes(world) if rates.switches.macrophages else 0.0
+    p = rates.osteoclasts.precursor_density * count_cubes(world) if rates.switches.osteoclasts else 0.0
     for v in range(world.n):
         voxels = state.voxels
         stroma = voxels.perivascular[v] == 1 or uniform(key, v, 0, S_STROMA) < s.stroma_share

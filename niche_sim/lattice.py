@@ -107,6 +107,12 @@ def split_index(voxel: np.ndarray, world: World) -> dict[str, np.ndarray]:
 
 
 @kernel
+def count_cubes(world):
+    """Return the 20 um cubes in a voxel: densities of cells are per such cube, whatever the voxel edge."""
+    return world.volume_um3 / SECTION_UM**3
+
+
+@kernel
 def _wrap(i, n, periodic):
     if 0 <= i < n:
         return i

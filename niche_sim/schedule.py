@@ -118,8 +118,7 @@ def step(state, rates, world, host, tick):
     """Run one tick."""
     on = rates.switches
     fates.clear_hazards(state)
-    if on.dosing:
-        dosing.run(state, rates, world, host, tick)
+    dosing.run(state, rates, world, host, tick)
     if on.bone_drug:
         bone_drug.run(state, rates, world, host, tick)
     if on.remodelling:

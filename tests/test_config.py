@@ -130,7 +130,8 @@ def test_loads_into_inside_units(tmp_path):
     assert experiment.record.cells_h == 2160.0
     assert experiment.parameters.value("death.surveillance") == pytest.approx(1e-4 / 24)
     assert experiment.parameters["death.surveillance"].status == "assumed"
-    assert experiment.host_patient().activation == pytest.approx((0.39 / 8766,))
+    assert experiment.host_patient().activation == pytest.approx((0.13 / 8766,))
+    assert experiment.host_patient().oestradiol == pytest.approx((0.022,))
     course = experiment.arms["treated"].regimen[0]
     assert (course.drug, course.dose_mg, course.interval_h, course.infusion_h) == ("zoledronate", 4.0, 672.0, 0.25)
     assert list(experiment.drugs) == ["zoledronate"]
@@ -253,17 +254,18 @@ def test_shipped_patients_and_regimens():
     for name in available["regimens"]:
         experiment = build_experiment(mapping(arms={"a": {"regimen": name}}))
         assert 1 <= len(experiment.arms["a"].regimen) <= 2
-    frequencies = [
-        build_experiment(mapping(patient=name)).host_patient().activation[0] * 8766
+    patients = [
+        build_experiment(mapping(patient=name)).host_patient()
         for name in ("premenopausal", "early_postmenopausal", "postmenopausal")
     ]
-    assert frequencies == pytest.approx([0.13, 0.24, 0.39])
+    assert [patient.activation[0] * 8766 for patient in patients] == pytest.approx([0.13] * 3)
+    assert [patient.oestradiol[0] for patient in patients] == pytest.approx([0.367, 0.073, 0.022])
 
 
 def test_drug_file_reaches_the_host():
     drug = load_drug("zoledronate")
     assert drug.numbers["pharmacokinetics"]["central_volume"] == 12.0
-    assert drug.drug.surface_area == pytest.approx(8.5e12)
+    assert drug.drug.affinity == pytest.approx(3.47e-3)
     assert drug.mapping["molar_mass"]["value"] == "272.09 g/mol"
 
 

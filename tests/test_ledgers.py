@@ -35,7 +35,9 @@ def test_what_must_have_moved_has_moved(arms):
     last = arms["drug"].ledgers.query("step == step.max()").set_index(["item", "entry"])["amount"]
     for item, entry in (
         ("tgf_beta", "released"), ("rankl", "secreted"), ("free_drug", "taken_up"), ("zoledronate", "buried"),
-        ("zoledronate", "on_surface"), ("zoledronate", "freed_to_blood"), ("zoledronate", "swallowed"),
+        ("zoledronate", "dosed"), ("zoledronate", "plasma"), ("zoledronate", "tissues"), ("zoledronate", "excreted"),
+        ("zoledronate", "on_resting_surface"), ("zoledronate", "on_eroding_surface"), ("zoledronate", "swallowed"),
+        ("zoledronate", "on_forming_surface"),
         ("bone", "formed"), ("dtc", "born"), ("dtc", "died"), ("bmu", "started"),
     ):  # fmt: skip
         assert abs(last[item, entry]) > 0, (item, entry)

@@ -71,9 +71,9 @@ def test_mineral_ledger_closes_exactly(run):
 
 def test_drug_ledger_closes(run):
     final = run.arms["drug"].final_hash_arrays
-    deposited, swallowed, freed, pool = final["drug_ledger"][0]
+    deposited, swallowed, excreted, pool = final["drug_ledger"][0]
     assert deposited > 0
-    assert final["drug"].sum() + pool + swallowed + freed == pytest.approx(deposited, rel=1e-9)
+    assert final["drug"].sum() + final["body"].sum() + pool + swallowed + excreted == pytest.approx(deposited, rel=1e-9)
     assert run.arms["control"].final_hash_arrays["drug"].sum() == 0
 
 
@@ -198,7 +198,9 @@ def test_what_is_switched_off_on_the_way_vanishes(switched):
     assert doses["macrophages"] == [0.0, 168.0, 336.0]
     assert doses["dosing"] == [0.0, 168.0] and doses["later"] == [336.0]
     after = switched["dosing"].series.query("time_h > 300")
-    assert after["plasma_nmol_per_L"].max() < 0.2 * switched["macrophages"].series["plasma_nmol_per_L"].max()
+    # What is left in plasma comes back from bone, and ever less of it.
+    assert after["plasma_nmol_per_L"].is_monotonic_decreasing
+    assert after["plasma_nmol_per_L"].iloc[-1] < 0.8 * last["macrophages"]["plasma_nmol_per_L"]
     assert last["bone_drug"]["free_drug_nmol_per_L"] == 0.0
     for field in ("tgf_beta", "igf1", "rankl", "opg", "cxcl12"):
         assert last["secretion"][f"{field}_nmol_per_L"] == 0.0
@@ -231,6 +233,6 @@ def test_without_death_no_tumour_cell_dies_of_anything():
 
 def test_counters_and_ages_begin_where_they_should(run):
     first = run.arms["control"].series.iloc[0]
-    assert not first.filter(regex="^(dtc_|osteoclast_|bmu_started)").any()
+    assert not first.filter(regex="^(dtc_|osteoclast_[fd]|bmu_started)").any()
     ages = run.arms["control"].cells.query("step == 0 and kind == 'macrophage'")["age_h"]
     assert ages.max() == 40 * 24.0

@@ -112,10 +112,10 @@ class Niche(RuleBasedStateMachine):
         tally, mineral = self.state.tally, self.state.voxels["mineral"]
         assert mineral.sum(dtype=np.int64) == tally[MINERAL_START] + tally[MINERAL_FORMED] - tally[MINERAL_REMOVED]
         assert mineral.min() >= 0 and mineral.max() <= FULL
-        deposited, swallowed, freed, pool = self.state.drug_ledger[0]
+        deposited, swallowed, excreted, pool = self.state.drug_ledger[0]
         assert deposited == pytest.approx(self.dosed, rel=1e-12, abs=1e-12)
-        bound = self.state.drug[0].sum()
-        assert bound + swallowed + freed + pool == pytest.approx(deposited, rel=1e-9, abs=1e-12)
+        held = self.state.drug[0].sum() + self.state.body[0].sum()
+        assert held + swallowed + excreted + pool == pytest.approx(deposited, rel=1e-9, abs=1e-12)
         assert (self.state.fields.concentration >= 0).all()
 
 

@@ -23,6 +23,7 @@ from niche_sim.kinds import (
     S_ARRIVAL,
     S_ARRIVAL_IDENT,
 )
+from niche_sim.lattice import count_cubes
 from niche_sim.state import add_cell, is_free, log_event
 
 READS = ("voxels.suitability", "voxels.is_bone", "voxels.sinusoid", "voxels.perivascular")
@@ -74,7 +75,7 @@ def run(state, rates, world, host, tick):
     entrances, marrow = _count_entrances(state, world)
     if entrances == 0:
         return
-    share = marrow / entrances
+    share = marrow * count_cubes(world) / entrances
     precursors = share * rates.osteoclasts.precursor_density / rates.osteoclasts.precursor_residence
     macrophages = share * rates.macrophages.density / rates.macrophages.residence
     supply = a.tumour_supply / entrances + a.lodging_rate * state.blood[0] / entrances

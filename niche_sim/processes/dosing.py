@@ -34,9 +34,10 @@ def circulate(state, host, d):
 
 @inner
 def run(state, rates, world, host, tick):
-    """Add what reaches the bone in this tick to the pool of each drug."""
+    """Add what reaches the bone in this tick to the pool of each drug; `dosing` off stops what comes from doses."""
     for d in range(host.uptake.shape[0]):
-        amount = host.uptake[d] * state.share[0]
-        state.drug_ledger[d, 0] += amount
-        state.drug_ledger[d, 3] += amount
+        if rates.switches.dosing:
+            amount = host.uptake[d] * state.share[0]
+            state.drug_ledger[d, 0] += amount
+            state.drug_ledger[d, 3] += amount
         circulate(state, host, d)

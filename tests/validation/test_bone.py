@@ -19,10 +19,9 @@ from niche_sim.histomorphometry import AGREEMENT, estimate_all, list_quantities,
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(3600)]
 SEEDS = (1, 2, 3, 4)
 CASES = {
-    "premenopausal": ("trabecula_premenopausal", 0.13, 1.0),
-    "postmenopausal, balance 1": ("trabecula_postmenopausal", 0.39, 1.0),
-    "early_postmenopausal": ("trabecula_postmenopausal", 0.24, 0.97),
-    "postmenopausal": ("trabecula_postmenopausal", 0.39, 0.97),
+    "premenopausal": ("trabecula_premenopausal", "367 pmol/L", 0.13),
+    "early_postmenopausal": ("trabecula_premenopausal", "73 pmol/L", 0.24),
+    "postmenopausal": ("trabecula_postmenopausal", "22 pmol/L", 0.39),
 }
 
 
@@ -31,11 +30,11 @@ def assume(value, bounds):
 
 
 def measure(case, seed):
-    scene, frequency, balance = CASES[case]
+    scene, oestradiol, _ = CASES[case]
     patient = {
-        "name": "untreated", "oestrogen": "post",
-        "activation_frequency": assume(f"{frequency} /yr", ["0.1 /yr", "0.5 /yr"]),
-        "bone_balance": assume(balance, [0.9, 1.0]), "rankl_factor": assume(1.0, [0.5, 2.0]),
+        "name": "untreated", "activation_frequency": assume("0.13 /yr", ["0.1 /yr", "0.5 /yr"]),
+        "bone_balance": assume(1.0, [0.9, 1.0]), "rankl_factor": assume(1.0, [0.5, 2.0]),
+        "oestradiol": assume(oestradiol, ["0 pmol/L", "500 pmol/L"]),
     }  # fmt: skip
     run = ns.run_experiment(build_experiment({
         "name": "untreated_bone", "seed": seed, "scene": scene, "patient": patient,
@@ -63,8 +62,8 @@ def table():
     return rows.set_index("case")
 
 
-@pytest.mark.parametrize("case", ["premenopausal", "postmenopausal, balance 1"])
-def test_balanced_bone_stays_bone(table, case):
+def test_balanced_bone_stays_bone(table):
+    case = "premenopausal"
     slope = table.loc[case, "volume_slope_percent_per_yr"]
     assert abs(slope.mean()) < min(3 * slope.sem(), 0.5) or abs(slope.mean()) < 0.1
     assert abs(table.loc[case, "surface_change_percent"].mean()) < 10
@@ -75,7 +74,7 @@ def test_balanced_bone_stays_bone(table, case):
 @pytest.mark.parametrize("case", list(CASES))
 def test_activation_frequency_is_as_set(table, case):
     """Some 80 to 230 births a run give a standard error of 5 % on four seeds at the lowest frequency."""
-    assert table.loc[case, "Ac.f"].mean() == pytest.approx(CASES[case][1], rel=0.15)
+    assert table.loc[case, "Ac.f"].mean() == pytest.approx(CASES[case][2], rel=0.15)
 
 
 @pytest.mark.parametrize("case", list(CASES))
@@ -85,10 +84,7 @@ def test_cavities_are_as_deep_and_formation_as_long_as_measured(table, case):
     assert table.loc[case, "ES/BS"].mean() < 6
 
 
-LAGS = pytest.mark.xfail(strict=True, reason="footprints grow by half as bone thins, and their running mean lags behind")
-
-
-@pytest.mark.parametrize("case", [pytest.param(c, marks=LAGS if c == "postmenopausal" else ()) for c in CASES])
+@pytest.mark.parametrize("case", list(CASES))
 def test_the_two_activation_frequencies_agree(table, case):
     """Counted births and BFR/BS over W.Th are the same turnover, read off different columns."""
     assert table.loc[case, "Ac.f (BFR/W.Th)"].mean() == pytest.approx(table.loc[case, "Ac.f"].mean(), rel=0.1)
@@ -96,7 +92,7 @@ def test_the_two_activation_frequencies_agree(table, case):
 
 PREMENOPAUSAL = read_references("pre")
 # What the rules at their present numbers miss; an entry that comes to be met must leave.
-MISSED = {"Tb.Sp", "ES/BS", "Oc.S/BS", "Rs.P+Rv.P", "W.Th"}
+MISSED = {"Tb.Sp"}
 
 
 @pytest.mark.parametrize(
