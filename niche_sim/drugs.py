@@ -69,7 +69,11 @@ DRUG_LAYOUT: dict[str, Any] = {
             "max_activity": Leaf("", _AMINO, "gamma_delta_max_activity"),
             "decay_time": Leaf("h", _AMINO, "gamma_delta_decay_time"),
         },
-        "rank_ligand": {"half_concentration": Leaf("nmol/L", ANTIBODY, "rankl_half_concentration")},
+        "rank_ligand": {
+            "half_concentration": Leaf("nmol/L", ANTIBODY, "rankl_half_concentration"),
+            "rebound_gain": Leaf("", ANTIBODY, "rankl_rebound_gain"),
+            "rebound_memory": Leaf("h", ANTIBODY, "rankl_rebound_memory"),
+        },
         "chemotherapy": {
             "log10_kill": Leaf("", CYTOTOXIC, "log10_kill"),
             "reference_dose": Leaf("mg", CYTOTOXIC, "reference_dose_mg"),
@@ -131,6 +135,8 @@ class Drug:
     gamma_delta_max_activity: float = 0.0
     gamma_delta_decay_time: float = 1.0
     rankl_half_concentration: float = np.inf
+    rankl_rebound_gain: float = 0.0
+    rankl_rebound_memory: float = 1.0
     log10_kill: float = 0.0
     reference_dose_mg: float = 1.0
     exposure_h: float = 1.0
@@ -216,7 +222,7 @@ def drug_from_mapping(plain: Mapping[str, Any]) -> Drug:
 
 
 _POSITIVE = ("molar_mass", "central_volume", "affinity", "exposure_h", "macrophage_half_concentration",
-             "tumour_half_load", "gamma_delta_ec50", "gamma_delta_decay_time", "rankl_half_concentration",
+             "tumour_half_load", "gamma_delta_ec50", "gamma_delta_decay_time", "rankl_half_concentration", "rankl_rebound_memory",
              "reference_dose_mg", "turnover_decay_time", "ovary_onset", "ovary_recovery", "macrophage_hill")
 _FRACTION = ("absorbed_fraction", "free_fraction", "tumour_cytostasis", "adhesion_loss", "gamma_delta_max_activity", "ovary_suppression")
 

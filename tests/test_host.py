@@ -8,7 +8,17 @@ import pytest
 from ruamel.yaml import YAML
 
 import niche_sim as ns
-from niche_sim.drugs import CLASSES, DRUG_LAYOUT, DRUG_TEXT, Drug, Leaf, Peripheral, build_effects, drug_from_mapping, read_bone_laws
+from niche_sim.drugs import (
+    CLASSES,
+    DRUG_LAYOUT,
+    DRUG_TEXT,
+    Drug,
+    Leaf,
+    Peripheral,
+    build_effects,
+    drug_from_mapping,
+    read_bone_laws,
+)
 from niche_sim.errors import InputError
 from niche_sim.host import Body, Endocrine, Patient, build_circulation, build_forcing, lack_of_oestradiol
 from niche_sim.pharmacokinetics import pharmacokinetics
@@ -195,6 +205,23 @@ def test_denosumab_block_is_deep_and_lost_after_stopping(drugs):
     course = Course("denosumab", 60.0, interval_h=4383.0, until_h=8766.0)
     block = build_forcing([course], {"denosumab": drugs["denosumab"]}, PATIENT, 365 * 2, 24.0).rankl_block
     assert block[10:60].min() > 0.8 and block[365 + 330] < 0.05
+
+
+def test_turnover_rebounds_when_a_long_block_lifts(drugs):
+    course = Course("denosumab", 60.0, interval_h=4383.0, until_h=2 * 8766.0)
+    forcing = build_forcing([course], {"denosumab": drugs["denosumab"]}, PATIENT, 365 * 5, 24.0)
+    relative = forcing.activation / PATIENT.activation[0]
+    drug = drugs["denosumab"]
+    held, before = 0.0, []
+    for bound in forcing.rankl_block:  # the same by small explicit steps
+        before.append(held)
+        for _ in range(50):
+            held += 24.0 / 50 / drug.rankl_rebound_memory * (bound - held)
+    want = 1.0 + drug.rankl_rebound_gain * np.array(before) * (1.0 - forcing.rankl_block)
+    np.testing.assert_allclose(relative, want, atol=0.02)
+    assert relative.max() > 1.5 and relative.argmax() > 700 and relative[-1] < 1.1
+    short = build_forcing([Course("denosumab", 60.0)], {"denosumab": drug}, PATIENT, 365 * 2, 24.0)
+    assert 1.0 < short.activation.max() / PATIENT.activation[0] < relative.max()
 
 
 def test_chemotherapy_kills_its_decades_in_its_window(drugs):
