@@ -104,8 +104,8 @@ class Drug:
     """One drug in inside units; every default is inert (no amount, no effect, harmless half value).
 
     `affinity` is the constant of binding to apatite; `osteoclast_potency` is per mole and relative to the first drug of
-    the class (zoledronate, clodronate); `tumour_half_load` counts drug on the bone surface that a tumour cell touches; `macrophage_uptake` multiplies the concentration
-    around a macrophage to give the one that reaches its cytosol.
+    the class (zoledronate, clodronate); `tumour_half_load` counts drug on the bone surface that a tumour cell touches;
+    `macrophage_uptake` multiplies the concentration around a macrophage to give the one that reaches its cytosol.
     """
 
     name: str
@@ -221,10 +221,15 @@ def drug_from_mapping(plain: Mapping[str, Any]) -> Drug:
     return drug
 
 
-_POSITIVE = ("molar_mass", "central_volume", "affinity", "exposure_h", "macrophage_half_concentration",
-             "tumour_half_load", "gamma_delta_ec50", "gamma_delta_decay_time", "rankl_half_concentration", "rankl_rebound_memory",
-             "reference_dose_mg", "turnover_decay_time", "ovary_onset", "ovary_recovery", "macrophage_hill")
-_FRACTION = ("absorbed_fraction", "free_fraction", "tumour_cytostasis", "adhesion_loss", "gamma_delta_max_activity", "ovary_suppression")
+_POSITIVE = (
+    "molar_mass", "central_volume", "affinity", "exposure_h", "macrophage_half_concentration", "tumour_half_load",
+    "gamma_delta_ec50", "gamma_delta_decay_time", "rankl_half_concentration", "rankl_rebound_memory", "reference_dose_mg",
+    "turnover_decay_time", "ovary_onset", "ovary_recovery", "macrophage_hill",
+)  # fmt: skip
+_FRACTION = (
+    "absorbed_fraction", "free_fraction", "tumour_cytostasis", "adhesion_loss", "gamma_delta_max_activity",
+    "ovary_suppression",
+)  # fmt: skip
 
 
 def _check_drug(drug: Drug) -> None:

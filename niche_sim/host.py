@@ -57,7 +57,9 @@ def read_endocrine(parameters: Any) -> Endocrine:
 
 def find_highest_activation(patient: Patient, endocrine: Endocrine) -> float:
     """Return the highest activation frequency (1/h) that patient and lack of oestradiol can come to."""
-    return max(patient.activation) * max(patient.rankl_factor) * (1.0 + endocrine.rankl_gain) / (1.0 - endocrine.opg_loss / 2.0)
+    # Free RANKL rises by at most what OPG held back, less than half of it at the surface of a resting bone.
+    more = (1.0 + endocrine.rankl_gain) / (1.0 - endocrine.opg_loss / 2.0)
+    return max(patient.activation) * max(patient.rankl_factor) * more
 
 
 class Body(NamedTuple):
@@ -65,6 +67,9 @@ class Body(NamedTuple):
 
     endocrine: Endocrine = Endocrine()
     surface_area: float = BoneLaws().surface_area
+
+
+AVERAGE_BODY = Body()
 
 
 def read_body(parameters: Any) -> Body:
@@ -215,7 +220,7 @@ def build_forcing(
     n_steps: int,
     tick_h: float,
     start_h: float = 0.0,
-    body: Body = Body(),
+    body: Body = AVERAGE_BODY,
 ) -> Forcing:
     """What reaches the niche in each tick of a run.
 

@@ -3,13 +3,14 @@
 | ledger | item | entries | closes |
 |---|---|---|---|
 | field | each diffusing factor | secreted, released from bone, decayed, taken up (fmol/h) | to rounding |
-| drug | each drug | dosed; unabsorbed, absorbing, plasma, tissues, on resting, eroding and forming surface, buried, swallowed, excreted (fmol) | 1e-9 |
+| drug | each drug | dosed, unabsorbed, absorbing, plasma, tissues, surfaces, buried, swallowed, excreted (fmol) | 1e-9 |
 | mineral | bone | at the start, formed, removed, present (millionths of a voxel) | exactly |
 | cells | dtc | seeded, born, arrived, died, left to blood, living | exactly |
 | cells | bmu | started, completed, aborted, without osteoclast, active (from the beginning of the spin-up) | exactly |
 
-The ledger of a drug is the niche's share of the body's: its bone surface at time 0 over that of the skeleton. Plasma,
-tissues and urine hold what doses left there and what came back from bone. No factor crosses a boundary: closed ones let nothing through, periodic ones lead back in.
+The ledger of a drug is the niche's share of the body's: its bone surface at time 0 over that of the skeleton. Surfaces are
+resting, eroding and forming ones. Plasma, tissues and urine hold what doses left there and what came back from bone. No
+factor crosses a boundary: closed ones let nothing through, periodic ones lead back in.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,12 +62,14 @@ def balance_field(state: State, transport: Any, world: World, field: int) -> dic
     }  # fmt: skip
 
 
-def share_of_doses(drugs: Mapping[str, Drug], doses: Sequence[Any], times_h: Sequence[float], share: float) -> list[dict]:
-    """Return what doses left in the body at each time, by drug and place, times `share` (fmol in the niche per nmol in the body).
+def share_of_doses(
+    drugs: Mapping[str, Drug], doses: Sequence[Any], times_h: Sequence[float], share: float
+) -> list[dict[str, dict[str, float]]]:
+    """Return what doses left in the body at each time, by drug and place.
 
-    What has reached bone is left out: the niche knows it.
+    `share` is fmol in the niche per nmol in the body. What has reached bone is left out: the niche knows it.
     """
-    rows: list[dict] = [{} for _ in times_h]
+    rows: list[dict[str, dict[str, float]]] = [{} for _ in times_h]
     for name, drug in drugs.items():
         if not drug.has_kinetics or not len(times_h):
             continue
@@ -149,7 +152,9 @@ def list_ledgers(
             ("field", name, "fmol/h", balance_field(state, rates.diffusion, world, f)) for f, name in enumerate(FIELD_NAMES)
         ]
     if rates.switches.dosing:
-        found += [("drug", name, "fmol", balance_drug(state, d, doses[name])) for d, name in enumerate(drugs) if name in doses]
+        found += [
+            ("drug", name, "fmol", balance_drug(state, d, doses[name])) for d, name in enumerate(drugs) if name in doses
+        ]
     found += [
         ("mineral", "bone", "1e-6 voxel", balance_mineral(state)), ("cells", "dtc", "cells", balance_tumour(state)),
         ("cells", "bmu", "BMUs", balance_bmus(state)),

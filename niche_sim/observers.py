@@ -124,6 +124,7 @@ def draw_maps(state: State, world: World) -> dict[str, np.ndarray]:
         "sinusoid": voxels.sinusoid == 1,
         "suitability": np.where(marrow, voxels.suitability, np.nan),
         "drug_surface": np.where(voxels.exposed > 0, state.drug.sum(axis=0) / area, 0.0),
+        "drug_buried": np.where(voxels.exposed > 0, 0.0, state.drug.sum(axis=0) / world.face_um2),
         "laid_step": voxels.laid.copy(),
         "bmu": voxels.owner >= 0,
     }

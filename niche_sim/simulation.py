@@ -265,13 +265,15 @@ def run_arm(
     saves = keeper.list_steps(plan.steps) if keeper else set()
     changes = {step for step, _ in rates}
     try:
-        for stop in _list_stops(done, plan.steps, _stride(plan.world), recorder.list_stops(done, plan.steps), saves, changes):
+        wanted = recorder.list_stops(done, plan.steps), saves, changes
+        for stop in _list_stops(done, plan.steps, _stride(plan.world), *wanted):
             now = [held for step, held in rates if step <= done][-1]
             clear_switched_off(state, now.switches)
             _advance_to(state, now, plan.world, forcing, (plan.hours, plan.key, 0, name), done, stop)
             check_finite(state, plan.hours, name, stop)
             recorder.drain(state)
-            recorder.record(state, stop, float(forcing.plasma[stop - 1].sum() + _plasma_from_bone(plan, state, share)), now)
+            plasma = float(forcing.plasma[stop - 1].sum()) + _plasma_from_bone(plan, state, share)
+            recorder.record(state, stop, plasma, now)
             done = stop
             if keeper and (stop in saves or stop == plan.steps):
                 recorder.cut()

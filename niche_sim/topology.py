@@ -48,7 +48,7 @@ def _own_label(state, world, v):
 
 @inner
 def _visit(state, world, slot, bone, filled, task):
-    """Go through the window: 0 gives first labels, 1 takes the highest of the neighbours, 2 counts pieces. Returns a count."""
+    """Go through the window: 0 gives first labels, 1 takes the highest of the neighbours, 2 counts pieces."""
     claim = state.voxels.claim
     count = 0
     for k in range(state.bmus.claims[slot]):

@@ -1,4 +1,4 @@
-"""A cavity that cuts its trabecula through, and one that does not: pieces before and after, what is given up, what is filled."""
+"""A cavity that cuts its trabecula through, and one that does not: pieces before and after, what is given up."""
 
 import numpy as np
 import pytest

@@ -120,5 +120,6 @@ def _join(curves: dict[str, list[tuple[float, Parameter]]]) -> Patient:
         return tuple(float(value) for value in np.interp(times, knots, values))
 
     return Patient(
-        at_times("activation_frequency"), at_times("bone_balance"), at_times("rankl_factor"), at_times("oestradiol"), tuple(times)
-    )
+        at_times("activation_frequency"), at_times("bone_balance"), at_times("rankl_factor"), at_times("oestradiol"),
+        tuple(times),
+    )  # fmt: skip

@@ -2,11 +2,11 @@
 
 A birth rate per area of bone surface is activation frequency / footprint, so that opened area per year and area is the
 activation frequency whatever the voxel (Recker et al. 2004, doi:10.1359/JBMR.040710); the footprint is the running mean
-of what recent births really opened. The hazard is proportional to the body's free RANKL y, that at resting surface relative to
-replete oestradiol; the local one multiplies it by a saturating response (1 + r) x / (x + r), x relative to the
-body's, so that a working BMU does not light the whole surface. A cavity that cuts its trabecula through is written off
-where no bone lies under it. A BMU claims the bone under a disc of its
-width, exclusively; osteoclasts erode only what it claimed, and it refills its own ledger of places.
+of what recent births really opened. The hazard is proportional to the body's free RANKL, that at resting surface
+relative to replete oestradiol; the local one multiplies it by a saturating response (1 + r) x / (x + r), x relative to
+the body's, so that a working BMU does not light the whole surface. A BMU claims the bone under a disc of its width,
+exclusively; osteoclasts erode only what it claimed, and it refills its own ledger of places. What it removed where it cut
+its trabecula through, wider than osteoblasts bridge, is written off: a perforation does not heal.
 """
 
 import math
@@ -49,7 +49,10 @@ from niche_sim.state import file_bmu, log_event
 from niche_sim.surface import is_near_side, surface_normal
 from niche_sim.topology import is_cut_through, is_emptied
 
-READS = ("voxels.mineral", "voxels.is_bone", "voxels.exposed", "fields.concentration", "reference", "host.activation", "host.rankl_factor", "host.opg_factor")
+READS = (
+    "voxels.mineral", "voxels.is_bone", "voxels.exposed", "fields.concentration", "reference", "host.activation",
+    "host.rankl_factor", "host.opg_factor",
+)  # fmt: skip
 WRITES = (
     "voxels.last_bmu", "voxels.debt", "voxels.owner", "voxels.sector", "normal", "site", "duty", "claimed", "bmus",
     "entered", "tally", "opened", "log", "log_count", "finished", "finished_count",

@@ -16,7 +16,7 @@ MANTISSA_BITS = 10  # relative error at most 2**-11, far below the spread betwee
 _CHUNK_BYTES = 8 << 20
 _AXES = ("t", "z", "y", "x")
 _UNITS = {
-    "mineral": "1", "sinusoid": "1", "suitability": "1", "drug_surface": "fmol/um2",
+    "mineral": "1", "sinusoid": "1", "suitability": "1", "drug_surface": "fmol/um2", "drug_buried": "fmol/um2",
     "laid_step": "tick", "bmu": "1",
 }  # fmt: skip
 

@@ -22,8 +22,8 @@ STYLE = {
 
 
 def name_time(hours: float) -> str:
-    """Return a short label of a time: hours, days below 300 d, years above."""
-    if 0 < hours < 48:
+    """Return a short label of a time: hours below a day, days below 300 d, years above."""
+    if 0 < hours < 24:
         return f"{hours:.3g} h"
     if hours < 300 * HOURS_PER_DAY:
         return f"{hours / HOURS_PER_DAY:.4g} d"

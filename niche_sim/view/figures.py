@@ -12,12 +12,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from niche_sim.store import load, replace_file
 from niche_sim.view.common import STYLE
+from niche_sim.view.drug import drug_sheet
 from niche_sim.view.fate import fate_figure
 from niche_sim.view.fields import field_sheet
 from niche_sim.view.lattice import lattice_sheet
 from niche_sim.view.series import time_series_sheet
 
-SHEETS = {"lattice": lattice_sheet, "series": time_series_sheet, "fate": fate_figure, "fields": field_sheet}
+SHEETS = {
+    "lattice": lattice_sheet, "series": time_series_sheet, "fate": fate_figure, "fields": field_sheet, "drug": drug_sheet,
+}  # fmt: skip
 
 
 def draw_figures(result_dir: Path) -> list[Path]:

@@ -121,7 +121,7 @@ def _cells_at(result: Result, arm: str, hours: float) -> pd.DataFrame:
     return cells[(cells["arm"] == arm) & np.isclose(cells["time_h"], hours)] if len(cells) else cells
 
 
-def _choose(times: np.ndarray, wanted: Sequence[float] | None) -> list[int]:
+def choose_snapshots(times: np.ndarray, wanted: Sequence[float] | None) -> list[int]:
     """Return the indices of the snapshots nearest to the wanted times (h), or a spread of at most five."""
     if wanted is None:
         return [int(i) for i in np.unique(np.linspace(0, len(times) - 1, min(len(times), MOST_COLUMNS)).round())]
@@ -153,7 +153,7 @@ def lattice_sheet(
     if not arms:
         return None
     moments = result.map_times_h(arms[0])
-    chosen = _choose(moments, times)
+    chosen = choose_snapshots(moments, times)
     stack = result.maps(arms[0], "mineral").shape[1] > 1
     rows = [(arm, depth) for arm in arms for depth in ((False, True) if stack else (False,))]
     top = max(float(np.nanmax(result.maps(arm, "drug_surface")[chosen])) for arm in arms)
