@@ -21,8 +21,9 @@ from scipy.stats import binomtest
 from niche_sim.config.spread import Spread, vary
 from niche_sim.draws import run_key, uniform
 from niche_sim.errors import InputError, Interrupted, NicheSimError, ResourceError
+from niche_sim.kinds import MARKER_UNITS as UNITS
 from niche_sim.kinds import S_BOOTSTRAP, S_SPREAD
-from niche_sim.markers import UNITS, measure, read_markers
+from niche_sim.markers import measure, read_markers
 from niche_sim.plan import INTERPRETER_BYTES, find_memory, forecast_memory
 from niche_sim.simulation import Progress, run_experiment
 

@@ -79,6 +79,9 @@ FAULT_TEXTS = (
     "a field is not finite",
 )
 
+# What a laboratory and a densitometer find; NTX in bone collagen equivalents per creatinine, BMD in % of time 0.
+MARKER_UNITS = {"ctx": "ng/mL", "ntx": "nmol/mmol", "p1np": "ug/L", "calcium": "mmol/L", "bmd": "%"}
+
 # Mineral is counted in whole quanta so that its ledger is exact: a voxel is full at FULL.
 FULL = 1_000_000
 HALF = FULL // 2

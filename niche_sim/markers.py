@@ -25,9 +25,6 @@ from niche_sim.draws import normal
 from niche_sim.kinds import S_SCATTER
 
 HOURS_PER_DAY = 24.0
-UNITS = {"ctx": "ng/mL", "ntx": "nmol/mmol", "p1np": "ug/L", "calcium": "mmol/L", "bmd": "%"}
-"""Markers and the units in which they are given; NTX in bone collagen equivalents per creatinine, BMD in % of time 0."""
-
 _NORMAL = ("calcium", "bmd")
 # Of the inside unit in the unit above: ng/mL and ug/L in mg/L, mmol/L in nmol/L.
 _PER_INSIDE = {"ctx": 1e3, "ntx": 1e6, "p1np": 1e3, "calcium": 1e-6}
@@ -73,7 +70,7 @@ def find_degree(age_h: np.ndarray, markers: Markers) -> np.ndarray:
 
 
 def find_truth(resorption: Any, formation: Any, content: Any, markers: Markers) -> dict[str, np.ndarray]:
-    """Return every marker as it truly is, in `UNITS`.
+    """Return every marker as it truly is, in its unit of `kinds.MARKER_UNITS`.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ from niche_sim.cohort import (
 from niche_sim.config import ConfigError
 from niche_sim.draws import run_key
 from niche_sim.errors import InputError, Interrupted, NumericalError
-from niche_sim.markers import UNITS
+from niche_sim.kinds import MARKER_UNITS as UNITS
 from niche_sim.store.folder import write_file
 
 SPREAD = [

@@ -6,7 +6,8 @@ import pytest
 
 import niche_sim as ns
 from niche_sim.draws import run_key
-from niche_sim.markers import UNITS, draw_scatter, find_degree, find_truth, measure, read_markers
+from niche_sim.kinds import MARKER_UNITS as UNITS
+from niche_sim.markers import draw_scatter, find_degree, find_truth, measure, read_markers
 
 PUBLISHED_UNITS = {"ctx": "ng/mL", "ntx": "nmol/mmol", "p1np": "ug/L", "calcium": "mmol/L", "bmd": "%"}
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from niche_sim.markers import UNITS
+from niche_sim.kinds import MARKER_UNITS
 
 TABLES = ("series", "events", "cells", "ledgers")
 
@@ -30,8 +30,8 @@ _NAMED = {
 def unit_of(column: str) -> str:
     """Return the unit of a result column: a unit, `count` for whole numbers, `name` for words."""
     marker, _, kind = column.partition("_")
-    if marker in UNITS and kind in ("true", "measured"):
-        return UNITS[marker]
+    if marker in MARKER_UNITS and kind in ("true", "measured"):
+        return MARKER_UNITS[marker]
     if column in _NAMED:
         return _NAMED[column]
     endings = [ending for ending in _ENDINGS if column.endswith(ending)]
