@@ -46,8 +46,8 @@ KIND_BMU = 5
 (
     S_FATE, S_DAUGHTER_PLACE, S_DAUGHTER_RANK, S_DAUGHTER_IDENT, S_MOVE, S_MOVE_RANK, S_ARRIVAL, S_ARRIVAL_IDENT,
     S_BMU_START, S_BMU_IDENT, S_FUSION, S_LIFESPAN, S_OSTEOBLAST, S_OSTEOBLAST_IDENT, S_SEED_CELLS, S_STROMA,
-    S_OSTEOCLAST_IDENT, S_PLACES, S_ADHERENCE,
-) = range(19)  # fmt: skip
+    S_OSTEOCLAST_IDENT, S_PLACES, S_ADHERENCE, S_SCATTER, S_SPREAD, S_BOOTSTRAP,
+) = range(22)  # fmt: skip
 
 # Counters of State.tally (int64). Mineralising faces add up over ticks: faces from which mineral grew in each.
 COUNTER_NAMES = (
@@ -80,6 +80,9 @@ FAULT_TEXTS = (
     "a field did not reach its tolerance",
     "a field is not finite",
 )
+
+# What a laboratory and a densitometer find; NTX in bone collagen equivalents per creatinine, BMD in % of time 0.
+MARKER_UNITS = {"ctx": "ng/mL", "ntx": "nmol/mmol", "p1np": "ug/L", "calcium": "mmol/L", "bmd": "%"}
 
 # Mineral is counted in whole quanta so that its ledger is exact: a voxel is full at FULL.
 FULL = 1_000_000

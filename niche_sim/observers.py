@@ -28,6 +28,7 @@ from niche_sim.kinds import (
     PRECURSOR,
 )
 from niche_sim.lattice import World, split_index
+from niche_sim.markers import Markers, find_degree
 from niche_sim.state import State
 from niche_sim.turnover import measure_bone, measure_turnover
 
@@ -67,6 +68,14 @@ def measure_niche(state: State, world: World, plasma: float) -> dict[str, float]
     }
     means = state.fields.concentration[:, voxels.is_bone == 0].mean(axis=1)
     return row | {f"{name}_nmol_per_L": float(mean) for name, mean in zip(FIELD_NAMES, means)}
+
+
+def measure_mineral(state: State, world: World, step: int, hours: float, markers: Markers) -> dict[str, float]:
+    """Return mineral times its degree of mineralisation at `step`, as um3 of fully mineralised bone."""
+    laid = state.voxels.laid
+    # The bone of the scene was laid at step 0 of no clock: it counts as mature.
+    degree = np.where(laid == 0, 1.0, find_degree((step - laid) * hours, markers))
+    return {"bone_mineral_content_um3": float((state.voxels.mineral * degree).sum() / FULL * world.volume_um3)}
 
 
 def observe(

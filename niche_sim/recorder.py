@@ -10,6 +10,7 @@ import pandas as pd
 from niche_sim import ledgers, observers, turnover
 from niche_sim.kinds import FIELD_NAMES
 from niche_sim.lattice import World
+from niche_sim.markers import Markers
 from niche_sim.state import State, clear_records, flatten
 
 
@@ -45,9 +46,11 @@ class Segment:
 class Recorder:
     """Collects the streams of one arm; switching one on or off never touches the state."""
 
-    def __init__(self, world: World, record: Any, hours: float, steps: int, drugs: Sequence[str], origin: np.ndarray):
+    def __init__(
+        self, world: World, record: Any, hours: float, steps: int, drugs: Sequence[str], origin: np.ndarray, markers: Markers
+    ):
         """`drugs` names the columns of the state; counters count from the tally `origin`."""
-        self.world, self.hours, self.drugs, self.origin = world, hours, drugs, origin
+        self.world, self.hours, self.drugs, self.origin, self.markers = world, hours, drugs, origin, markers
         self.doses: dict[int, Mapping[str, Mapping[str, float]]] = {}  # what doses left in the body, by step
         self.segments: list[Segment] = []
         self.want_events = bool(record.events)
@@ -88,7 +91,8 @@ class Recorder:
         if step in self.at["series"]:
             tally, since = self.before or (state.tally.copy(), step)
             row = observers.observe(state, self.world, tally, step - since, self.hours, plasma, self.origin)
-            self.series.append({"step": step, "time_h": time_h} | row)
+            mineral = observers.measure_mineral(state, self.world, step, self.hours, self.markers)
+            self.series.append({"step": step, "time_h": time_h} | row | mineral)
             self.before = (state.tally.copy(), step)
         if step in self.at["cells"] or step in self.at["maps"]:
             self.cells.append(observers.list_cells(state, self.world, step, self.hours))

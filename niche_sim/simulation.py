@@ -19,6 +19,7 @@ from niche_sim.kernel import is_compiled, is_temporary
 from niche_sim.kinds import FIELD_NAMES
 from niche_sim.lattice import World, build_world
 from niche_sim.ledgers import share_of_doses
+from niche_sim.markers import read_markers
 from niche_sim.processes import diffusion
 from niche_sim.recorder import ArmResult, Recorder, Segment
 from niche_sim.regimens import Course, Dose, schedule_doses
@@ -145,6 +146,7 @@ class _Plan:
     experiment: Any
     world: World
     key: Any
+    host_key: Any  # of the patient, who may have several niches
     scene: Any
     patient: Any
     drugs: dict[str, Any]
@@ -156,13 +158,15 @@ class _Plan:
         return float(self.experiment.tick_h)
 
 
-def _plan(experiment: Any) -> _Plan:
+def _plan(experiment: Any, host_key: Any = None) -> _Plan:
     scene = build_scene(experiment.scene.plain(), experiment.seed)
     world = build_world(scene.bone.shape, scene.voxel_um, scene.periodic)
     if not 0 < scene.bone.sum() < scene.bone.size:
         raise InputError("scene: a niche needs both bone and marrow")
+    key = run_key(experiment.seed)
     return _Plan(
-        experiment, world, run_key(experiment.seed), scene, experiment.host_patient(), experiment.host_drugs(),
+        experiment, world, key, key if host_key is None else host_key, scene, experiment.host_patient(),
+        experiment.host_drugs(),
         round(experiment.length_h / experiment.tick_h), round(experiment.spin_up_h / experiment.tick_h),
     )  # fmt: skip
 
@@ -243,14 +247,17 @@ def run_arm(
     """Run one arm from a copy of `start`, or from its last checkpoint."""
     experiment, arm = plan.experiment, plan.experiment.arms[name]
     rates = _list_rates(plan, name)
-    scheduled = schedule_doses(arm.regimen, plan.drugs, experiment.length_h, plan.key)
+    scheduled = schedule_doses(arm.regimen, plan.drugs, experiment.length_h, plan.host_key)
     scheduled = [(dose, taken) for dose, taken in scheduled if _is_dosing(rates, plan, dose)]
     courses = [Course(d.drug, d.dose_mg, None, d.time_h, None, d.route, d.infusion_h) for d, taken in scheduled if taken]
-    body = read_body(experiment.arm_parameters(name))
+    parameters = experiment.arm_parameters(name)
+    body = read_body(parameters)
     forcing = build_forcing(courses, plan.drugs, plan.patient, plan.steps, plan.hours, body=body)
     for _, held in rates:
         check_tick(held, plan.world, plan.hours)
-    recorder = Recorder(plan.world, experiment.record, plan.hours, plan.steps, list(plan.drugs), start.tally.copy())
+    recorder = Recorder(
+        plan.world, experiment.record, plan.hours, plan.steps, list(plan.drugs), start.tally.copy(), read_markers(parameters)
+    )
     due = sorted(recorder.at["ledgers"])
     share = float(start.share[0]) / body.surface_area * FMOL_PER_NMOL
     recorder.doses = dict(zip(due, share_of_doses(plan.drugs, courses, [step * plan.hours for step in due], share)))
@@ -289,8 +296,9 @@ def run_arm(
 
 
 def run_experiment(
-    experiment: Any, *, threads: int = 1, progress: Progress | None = None, keeper: Keeper | None = None
-) -> Run:
+    experiment: Any, *, threads: int = 1, progress: Progress | None = None, keeper: Keeper | None = None,
+    host_key: Any = None,
+) -> Run:  # fmt: skip
     """Run every arm of an experiment.
 
     Parameters
@@ -303,6 +311,8 @@ def run_experiment(
         Called as progress(event, **info) with the events compiling, start, advance and done.
     keeper : Keeper, optional
         Keeps checkpoints, and gives back the last one of each arm.
+    host_key : uint64, optional
+        Key of the patient, with which doses are taken or missed; by default that of the niche.
 
     Returns
     -------
@@ -321,7 +331,7 @@ def run_experiment(
     """
     report = progress or _be_silent
     began = time.perf_counter()
-    plan = _plan(experiment)
+    plan = _plan(experiment, host_key)
     if not is_compiled():
         report("compiling", temporary=is_temporary())
     start = spin_up(plan, report, keeper)

@@ -62,6 +62,7 @@ _INSIDE = {
     "fmol/um**2": ("an amount per area", "1e-3 fmol/um**2"),
     "fmol/um**2/h": ("an amount per area and time", "1e-6 fmol/um**2/h"),
     "mg": ("a mass", "4 mg"),
+    "mg/L": ("a mass concentration", "0.3 ng/mL"),
     "g/mol": ("a molar mass", "272 g/mol"),
     "1/um": ("an inverse length", "0.01 /um"),
     "L/nmol": ("an affinity", "1e6 L/mol"),

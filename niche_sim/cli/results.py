@@ -52,12 +52,19 @@ def _count(number: int) -> str:
     return f"{number} {'file is' if number == 1 else 'files are'} not as written"
 
 
+def _is_cohort(directory: Path) -> bool:
+    from niche_sim.store.manifest import COHORT_FORMAT, read_manifest
+
+    return bool(read_manifest(directory)["format"] == COHORT_FORMAT)
+
+
 def _require_sound(directory: Path) -> None:
     """Refuse what is no result, or not the one that was written, before anything is drawn from it."""
     from niche_sim.store import load
     from niche_sim.store import verify as find_problems
 
-    load(directory)
+    if not _is_cohort(directory):
+        load(directory)
     problems = find_problems(directory)
     if problems:
         raise InputError("\n".join(f"{directory / problem.path}: {problem.message}" for problem in problems))
@@ -68,9 +75,15 @@ def _require_sound(directory: Path) -> None:
 def plot(directory: Path) -> None:
     """Draw the figures of the result in DIR again, into DIR/figures."""
     _require_sound(directory)
-    from niche_sim.view.figures import draw_figures
+    if _is_cohort(directory):
+        from niche_sim.view.cohort import draw_markers
 
-    for path in draw_figures(directory):
+        paths = draw_markers(directory)
+    else:
+        from niche_sim.view.figures import draw_figures
+
+        paths = draw_figures(directory)
+    for path in paths:
         click.echo(str(path))
 
 
@@ -79,6 +92,8 @@ def plot(directory: Path) -> None:
 def report(directory: Path) -> None:
     """Write the report of the result in DIR again: one HTML file that needs nothing else."""
     _require_sound(directory)
+    if _is_cohort(directory):
+        raise InputError(f"{directory}: holds a cohort, which has no report; `niche-sim plot` draws its markers")
     from niche_sim.view.report import write_report
 
     click.echo(str(write_report(directory)))

@@ -37,6 +37,7 @@ from niche_sim.config.schema import (
     TimeModel,
     list_keys,
 )
+from niche_sim.config.spread import read_spread
 from niche_sim.errors import InputError
 from niche_sim.parameters import ParameterSet
 from niche_sim.regimens import Course
@@ -62,6 +63,7 @@ def build(report: Report, reference: ParameterSet, shortened: bool) -> Experimen
     arms, drugs = _read_arms(report, parameters or reference, None if shortened else _find_length(report))
     if time is not None:
         check_changes(report, arms, time)
+    spread = read_spread(report, parameters or reference, patient, drugs, arms)
     if time is not None and scene is not None and parameters is not None and _moves(model):
         for held in (parameters, *(parameters.override(arm.override) for arm in arms.values())):
             check_tick(report, time, scene, held)
@@ -88,6 +90,7 @@ def build(report: Report, reference: ParameterSet, shortened: bool) -> Experimen
         dict.fromkeys(SWITCHES, True) | _chosen(model.switches),
         arms,
         record.model_copy(update={"pictures_h": _pictures(record, time.length_h)}),
+        spread,
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from niche_sim.config.drugs import DrugFile
 from niche_sim.config.patients import PatientFile
 from niche_sim.config.schema import PopulationModel, RecordModel, SceneSpec
+from niche_sim.config.spread import Spread
 from niche_sim.drugs import Drug
 from niche_sim.host import Patient
 from niche_sim.parameters import ParameterSet
@@ -75,6 +76,8 @@ class Experiment:
     arms : dict of str to Arm
     record : RecordModel
         ``series_h, cells_h, fields_h, ledgers_h`` (None is off), ``events``, ``pictures_h``.
+    spread : tuple of Spread
+        How the patients of a cohort differ.
     """
 
     name: str
@@ -92,6 +95,7 @@ class Experiment:
     switches: dict[str, bool]
     arms: dict[str, Arm]
     record: RecordModel
+    spread: tuple[Spread, ...] = ()
 
     def arm_parameters(self, name: str) -> ParameterSet:
         """Return the parameters of an arm, its overrides applied."""
@@ -117,7 +121,7 @@ class Experiment:
 
     def resolved(self) -> dict[str, Any]:
         """Return the whole experiment as a mapping: written as YAML it is an experiment file of its own."""
-        return {
+        resolved = {
             "name": self.name,
             "title": self.title,
             "note": self.note,
@@ -136,6 +140,8 @@ class Experiment:
             "drugs": {name: _copy(file.mapping) for name, file in self.drugs.items()},
             "parameters": self.parameters.plain(),
         }
+        # An experiment without spread keeps the hash that it had before there was one.
+        return resolved | ({"spread": [_copy(entry.written) for entry in self.spread]} if self.spread else {})
 
 
 def _copy(value: Any) -> Any:

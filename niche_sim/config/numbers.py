@@ -50,7 +50,7 @@ def read_number(
             return None
     value = report.attempt((*path, "value"), "unit", convert, leaf["value"], unit)
     limits = _read_range(report, path, leaf, unit)
-    _check_provenance(report, path, leaf)
+    check_provenance(report, path, leaf)
     if value is not None and limits is not None:
         if bounds and not bounds[0] <= value <= bounds[1]:
             text = _write_bounds(bounds, unit)
@@ -106,7 +106,8 @@ def _read_range(report: Report, path: Path, leaf: dict[str, Any], unit: str) -> 
     return low, high
 
 
-def _check_provenance(report: Report, path: Path, leaf: dict[str, Any]) -> None:
+def check_provenance(report: Report, path: Path, leaf: dict[str, Any]) -> None:
+    """Note what is wrong with status, source and note of a number."""
     status, source, note = leaf.get("status"), leaf.get("source"), leaf.get("note")
     if "status" in leaf and status not in STATUSES:
         hint = suggest(status, STATUSES)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 
 from niche_sim.config.quantity import choice, flag, quantity, refuse, text, whole
 from niche_sim.drugs import ROUTES
+from niche_sim.parameters import STATUSES
 from niche_sim.units import write
 
 PROCESSES = (
@@ -52,6 +53,9 @@ MOST_DOSES = 100_000
 
 # Each arm is a folder of the result; some names are devices on some systems.
 ARM_NAME = r"(?!__)(?!(?i:con|prn|aux|nul|com\d|lpt\d)$)[A-Za-z0-9_-]{1,64}"
+DISTRIBUTIONS = ("lognormal", "normal")
+SPREAD_NAME = r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){1,5}"
+
 Name = Annotated[str, text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "a name of letters, digits, _ and - (at most 64)")]
 Title = Annotated[str, text(r"[^\n]*", "one line of text", 300)]
 ImageFile = Annotated[str, text(r"[^\n]*\.(npy|tiff?|png|NPY|TIFF?|PNG)", "a .npy, .tif, .tiff or .png file", 1000)]
@@ -206,6 +210,18 @@ SCENES: dict[str, type[SinusoidModel]] = {"generated": GeneratedScene, "image": 
 SceneSpec = GeneratedScene | ImageScene
 
 
+class SpreadModel(Strict):
+    """How one number differs between the patients of a cohort."""
+
+    name: Annotated[str, text(SPREAD_NAME, "the dotted name of a parameter, patient.KEY or drugs.DRUG.KEY", 200)]
+    cv: Annotated[float, quantity(0, 3, above=True)]
+    distribution: Annotated[str, choice(*DISTRIBUTIONS)] = "lognormal"
+    range: list[Any] | None = Field(default=None, min_length=2, max_length=2)
+    status: Annotated[str, choice(*STATUSES)]
+    source: str
+    note: Note = ""
+
+
 class ExperimentModel(Strict):
     """An experiment: one patch of marrow, its patient, and the arms that share every random draw."""
 
@@ -223,6 +239,7 @@ class ExperimentModel(Strict):
     switches: SwitchesModel | None = None
     override: Any = None
     record: RecordModel = RecordModel()
+    spread: list[SpreadModel] = Field(default=[], max_length=100)
 
 
 def is_whole(ratio: float) -> bool:

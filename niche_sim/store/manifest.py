@@ -12,7 +12,7 @@ from typing import Any
 from niche_sim.errors import InputError
 
 SCHEMA_VERSION = 1
-RUN_FORMAT, SUBMODEL_FORMAT = "niche_sim result", "niche_sim sub-model"
+RUN_FORMAT, SUBMODEL_FORMAT, COHORT_FORMAT = "niche_sim result", "niche_sim sub-model", "niche_sim cohort"
 NAME = "manifest.json"
 _LARGEST = 256 << 20
 _PACKAGES = (
@@ -110,7 +110,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 
 
 def _check(path: Path, manifest: Any, content: bytes) -> None:
-    if not isinstance(manifest, dict) or manifest.get("format") not in (RUN_FORMAT, SUBMODEL_FORMAT):
+    if not isinstance(manifest, dict) or manifest.get("format") not in (RUN_FORMAT, SUBMODEL_FORMAT, COHORT_FORMAT):
         raise InputError(f"{path}: not the manifest of a niche_sim result")
     if manifest.get("schema_version") != SCHEMA_VERSION:
         found = manifest.get("schema_version")

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from niche_sim.errors import InputError
 from niche_sim.store import arrays, tables
-from niche_sim.store.manifest import NAME, SUBMODEL_FORMAT, read_manifest, read_plain_file, sha256
+from niche_sim.store.manifest import COHORT_FORMAT, NAME, SUBMODEL_FORMAT, read_manifest, read_plain_file, sha256
 
 _DRAWN = ("figures/", "report.html", ".")  # drawn from the result afterwards, or a file manager's own
 
@@ -196,6 +196,8 @@ def load(directory: str | Path) -> Result:
     manifest = read_manifest(directory)
     if manifest["format"] == SUBMODEL_FORMAT:
         raise InputError(f"{directory}: holds the tables of a sub-model; read its .csv files")
+    if manifest["format"] == COHORT_FORMAT:
+        raise InputError(f"{directory}: holds a cohort; read its markers.parquet and summary.csv")
     for name, size in manifest["sizes"].items():
         path = directory / name
         if path.is_symlink() or not path.is_file():
@@ -236,6 +238,10 @@ def hash_result(directory: str | Path) -> str:
     if manifest["format"] == SUBMODEL_FORMAT:
         named = (name.removesuffix(".csv") for name in manifest["checksums"] if name.endswith(".csv"))
         return sha256("".join(sorted(manifest["checksums"][f"{name}.csv"] + name for name in named)).encode())
+    if manifest["format"] == COHORT_FORMAT:
+        from niche_sim.store.cohorts import digest_cohort, load_cohort
+
+        return digest_cohort(load_cohort(directory)["markers"])
     result = load(directory)
     state = {arm: result.final_state(arm) for arm in result.arms}
     return digest_result({name: getattr(result, name) for name in tables.TABLES}, state)

@@ -91,4 +91,7 @@ def collect_rows(experiment: Any) -> list[SourceRow]:
     rows += walk_leaves(_plain(experiment.patient), "patient")
     for name, drug in experiment.drugs.items():
         rows += walk_leaves(_plain(drug), f"drugs.{name}")
+    for entry in getattr(experiment, "spread", ()):
+        leaf = {"value": entry.cv, "range": None} | {key: entry.written.get(key) for key in ("status", "source", "note")}
+        rows.append(_row(f"spread.{entry.name}.cv", leaf))
     return rows

@@ -9,24 +9,29 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from niche_sim.kinds import MARKER_UNITS
+
 TABLES = ("series", "events", "bmus", "cells", "ledgers")
 
 # A unit is read from the end of a column's name; the longest matching ending wins.
 _ENDINGS = {
     "_h": "h", "_um": "um", "_um2": "um2", "_um3": "um3", "_um3_per_d": "um3/d", "_um_per_d": "um/d", "_per_mm": "1/mm",
     "_nmol_per_L": "nmol/L", "_fmol": "fmol", "_fmol_per_um2": "fmol/um2", "_per_yr": "1/yr", "_per_d": "1/d",
-    "_fraction": "1", "_mg": "mg",
+    "_fraction": "1", "_mg": "mg", "_relative": "1",
 }  # fmt: skip
 _NAMED = {
     "arm": "name", "event": "name", "cause": "name", "kind": "name", "state": "name", "step": "tick", "outcome": "name",
     "ident": "identity", "parent": "identity", "clone": "identity", "z": "voxel", "y": "voxel", "x": "voxel",
     "ledger": "name", "item": "name", "entry": "name", "unit": "name", "amount": "as in column unit",
-    "polarisation": "1", "suitability_mean": "1", "suitability_endosteal": "1",
+    "patient": "count", "polarisation": "1", "suitability_mean": "1", "suitability_endosteal": "1",
 }  # fmt: skip
 
 
 def unit_of(column: str) -> str:
     """Return the unit of a result column: a unit, `count` for whole numbers, `name` for words."""
+    marker, _, kind = column.partition("_")
+    if marker in MARKER_UNITS and kind in ("true", "measured"):
+        return MARKER_UNITS[marker]
     if column in _NAMED:
         return _NAMED[column]
     endings = [ending for ending in _ENDINGS if column.endswith(ending)]

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from niche_sim.store import load, replace_file
 from niche_sim.view.common import STYLE
@@ -45,16 +46,27 @@ def draw_figures(result_dir: Path) -> list[Path]:
     result = load(result_dir)
     folder = Path(result_dir) / "figures"
     written: list[Path] = []
-    kinds: tuple[tuple[str, dict[str, Any]], ...] = (("png", {"dpi": 150}), ("svg", {"metadata": {"Date": None}}))
     with matplotlib.rc_context(STYLE):
         for name, draw in SHEETS.items():
             figure = draw(result)
             if figure is None:
                 continue
-            FigureCanvasAgg(figure)
-            for kind, options in kinds:
-                drawn = BytesIO()
-                figure.savefig(drawn, format=kind, **options)
-                replace_file(folder / f"{name}.{kind}", drawn.getvalue())
-                written.append(folder / f"{name}.{kind}")
+            written += write_figure(figure, folder, name)
     return written
+
+
+def write_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write a figure as PNG and SVG, each in place of an older one; return the files.
+
+    Raises
+    ------
+    ResourceError
+        The disk is full; what was there stays.
+    """
+    kinds: tuple[tuple[str, dict[str, Any]], ...] = (("png", {"dpi": 150}), ("svg", {"metadata": {"Date": None}}))
+    FigureCanvasAgg(figure)
+    for kind, options in kinds:
+        drawn = BytesIO()
+        figure.savefig(drawn, format=kind, **options)
+        replace_file(folder / f"{name}.{kind}", drawn.getvalue())
+    return [folder / f"{name}.{kind}" for kind, _ in kinds]
