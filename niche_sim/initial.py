@@ -25,11 +25,13 @@ from niche_sim.kinds import (
 from niche_sim.lattice import World, count_cubes
 from niche_sim.processes import diffusion, secretion
 from niche_sim.processes.remodelling import nominal_footprint
+from niche_sim.signals import free_rankl
 from niche_sim.state import State, add_cell, allocate_state, is_free, lay_scene, remove_cell
-from niche_sim.surface import has_quiescent_lining
+from niche_sim.surface import has_quiescent_lining, measure_surface
 
 MOST_CELLS = 250_000
 LOG_ROWS = 65_536
+MOST_AGE_STEPS = 2**30  # of bone; far older than anyone, and it fits into a voxel
 BMU_YEARS = 1.5  # years of births that the table of BMUs holds, six times over
 
 
@@ -92,6 +94,28 @@ def _settle(state, rates, world, host, tick):
     state.reference[0], state.reference[1] = rankl / host.rankl_factor, opg / host.opg_factor
 
 
+@kernel
+def _date_bone(state, world, key, step, mean_steps):
+    """Give every bone voxel the step at which it was laid, before `step`: an exponential law, as steady turnover leaves it."""
+    for v in range(world.n):
+        if state.voxels.is_bone[v] == 1:
+            age = -mean_steps * np.log(uniform(key, v, 2, S_SEED_CELLS))
+            state.voxels.laid[v] = step - np.int64(min(age, MOST_AGE_STEPS))
+
+
+def find_residence(state: State, world: World, rates: Any, host: Any) -> float:
+    """Return the mean age (h) of bone at the patient's turnover: volume / (activation x cavity depth x surface).
+
+    The depth is erosion rate x life span of an osteoclast; the activation is that of the first tick.
+    """
+    half, (rankl, opg) = rates.secretion.opg_half, state.reference
+    body = free_rankl(rankl * host.rankl_factor, opg * host.opg_factor, half, 0.0) / free_rankl(rankl, opg, half, 0.0)
+    depth = rates.osteoclasts.erosion_rate * rates.osteoclasts.lifespan
+    volume = int(state.voxels.is_bone.sum()) * world.volume_um3
+    eroded = host.activation * body * depth * measure_surface(state, world)
+    return volume / eroded if eroded > 0.0 else np.inf
+
+
 def build_state(world: World, scene: Any, rates: Any, host: Any, tick: Any, drugs: int, activation: float) -> State:
     """Return the niche at the start of the spin-up: tissue, residents, fields at rest, no tumour cell.
 
@@ -114,6 +138,8 @@ def build_state(world: World, scene: Any, rates: Any, host: Any, tick: Any, drug
     lay_scene(state, world, scene.bone, scene.sinusoid)
     _scatter(state, rates, world, tick.key, tick.step + 1)
     _settle(state, rates, world, host, tick)
+    residence = find_residence(state, world, rates, host) if state.reference[0] > 0.0 else np.inf
+    _date_bone(state, world, tick.key, tick.step, min(residence / tick.hours, float(MOST_AGE_STEPS)))
     return state
 
 

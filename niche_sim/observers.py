@@ -72,9 +72,7 @@ def measure_niche(state: State, world: World, plasma: float) -> dict[str, float]
 
 def measure_mineral(state: State, world: World, step: int, hours: float, markers: Markers) -> dict[str, float]:
     """Return mineral times its degree of mineralisation at `step`, as um3 of fully mineralised bone."""
-    laid = state.voxels.laid
-    # The bone of the scene was laid at step 0 of no clock: it counts as mature.
-    degree = np.where(laid == 0, 1.0, find_degree((step - laid) * hours, markers))
+    degree = find_degree((step - state.voxels.laid.astype(np.int64)) * hours, markers)
     return {"bone_mineral_content_um3": float((state.voxels.mineral * degree).sum() / FULL * world.volume_um3)}
 
 

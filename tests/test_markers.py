@@ -103,7 +103,7 @@ def test_the_series_holds_mineral_weighted_by_its_age():
     volume = arm.series["bone_volume_fraction"] * size
     assert np.all(arm.series["bone_mineral_content_um3"] <= volume)
     laid, mineral = (arm.final_hash_arrays[f"voxels.{name}"] for name in ("laid", "mineral"))
-    degree = np.where(laid == 0, 1.0, find_degree((160 - laid) * 6.0, read_markers(experiment.parameters)))
+    degree = find_degree((160 - laid.astype(np.int64)) * 6.0, read_markers(experiment.parameters))
     expected = (mineral * degree).sum() / 1e6 * 20.0**3
-    assert (laid != 0).any()
+    assert (laid > -800).any()  # since the spin-up began
     assert arm.series["bone_mineral_content_um3"].iloc[-1] == pytest.approx(expected)

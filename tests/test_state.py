@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
+import niche_sim as ns
+from niche_sim.host import build_forcing, read_body
+from niche_sim.initial import build_state, find_residence
 from niche_sim.kinds import DTC, FULL, HALF, MACROPHAGE, MINERAL_START
 from niche_sim.lattice import build_neighbours, build_world, displace, list_offsets
+from niche_sim.schedule import Tick
+from niche_sim.simulation import _plan, build_rates, host_at
 from niche_sim.state import (
     add_cell,
     allocate_state,
@@ -111,3 +116,16 @@ def test_copy_is_independent(niche):
     other.fields.concentration[0, 0] = 3.0
     assert state.voxels.mineral[0] == 0
     assert state.fields.concentration[0, 0] == 0.0
+
+
+def test_bone_begins_with_the_ages_of_its_turnover():
+    """Mean age is volume over what BMUs erode in a time; the law is exponential, so that its spread is its mean."""
+    plan = _plan(ns.load_experiment("e00_zoledronate_niche"))
+    rates = build_rates(plan.experiment.parameters, plan.drugs, plan.experiment.switches)
+    body = read_body(plan.experiment.parameters)
+    host = host_at(build_forcing([], plan.drugs, plan.patient, 1, 6.0, body=body), 0)
+    state = build_state(plan.world, plan.scene, rates, host, Tick(-1, 6.0, plan.key), 1, host.activation)
+    age = -6.0 * (1 + state.voxels["laid"][state.voxels["is_bone"] == 1])
+    mean = find_residence(state, plan.world, rates, host)
+    assert 2.0 < mean / 8766 < 6.0  # some 0.39 /yr of a surface, 63 um deep, on plates of 140 um
+    assert age.mean() == pytest.approx(mean, rel=0.1) and age.std() == pytest.approx(mean, rel=0.1)
