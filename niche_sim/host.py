@@ -47,6 +47,7 @@ class Endocrine(NamedTuple):
     rankl_gain: float = 0.0
     opg_loss: float = 0.0
     balance_loss: float = 0.0
+    extragonadal: float = 0.0  # nmol/L of oestradiol that is not from the ovary
 
 
 def read_endocrine(parameters: Any) -> Endocrine:
@@ -276,7 +277,8 @@ def build_forcing(
     middle = (edges[:-1] + edges[1:]) / 2.0
     endocrine = body.endocrine
     curves = _follow(patient, middle, endocrine)
-    oestradiol = curves["oestradiol"] * ovary
+    ovarian = np.maximum(curves["oestradiol"] - endocrine.extragonadal, 0.0)
+    oestradiol = curves["oestradiol"] - ovarian * (1.0 - ovary)
     lack = lack_of_oestradiol(oestradiol, endocrine)
     return Forcing(
         uptake, plasma, gamma_delta.means(), 1.0 - unblocked, hazard, curves["activation"] * (1.0 + gain) * (1.0 + rebound),

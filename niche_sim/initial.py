@@ -96,7 +96,7 @@ def _settle(state, rates, world, host, tick):
 
 @kernel
 def _date_bone(state, world, key, step, mean_steps):
-    """Give every bone voxel the step at which it was laid, before `step`: an exponential law, as steady turnover leaves it."""
+    """Give every bone voxel the step at which it was laid, before `step`, by an exponential law: steady turnover."""
     for v in range(world.n):
         if state.voxels.is_bone[v] == 1:
             age = -mean_steps * np.log(uniform(key, v, 2, S_SEED_CELLS))

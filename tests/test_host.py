@@ -279,6 +279,10 @@ def test_an_ovarian_suppressant_lowers_oestradiol_while_it_lasts():
     assert forcing.rankl_factor[160] == pytest.approx(
         1.0 + 2.0 * lack_of_oestradiol(np.array([0.4 * 0.05]), body.endocrine)[0], rel=1e-3)
     assert forcing.rankl_factor[-1] < 1.1 and not forcing.plasma.any()
+    after = Patient((1e-5,), oestradiol=(0.02,))  # without ovarian oestradiol there is none to suppress
+    body = Body(body.endocrine._replace(extragonadal=0.02))
+    both = [build_forcing(c, {"goserelin": drug}, after, 10, 24.0, body=body).rankl_factor for c in ([course], [])]
+    np.testing.assert_array_equal(*both)
 
 
 @pytest.mark.parametrize("name", RETAINED)
