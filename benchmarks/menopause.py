@@ -1,9 +1,9 @@
 """Bone through a menopause and through ovarian failure by chemotherapy: `python benchmarks/menopause.py [SEEDS]` prints it.
 
-Change of mineral content (what densitometry sees) and of bone volume in % a year over the spans of Sowers et al. 2010, and over
-12 and 24 months of chemotherapy (Hershman et al. 2010); resorption and volume after the menopause against before, whose
-ratios in mice with oestradiol held at levels before and after were 1.5 to 1.8 and 1.34 to 1.69 (Canuas-Landero et al. 2021).
-Mean (standard error) over seeds; a patch of 2 mm each.
+Change of mineral content (what densitometry sees) and of bone volume in % a year over the spans of Sowers et al. 2010, and
+over 12 and 24 months of chemotherapy (Hershman et al. 2010); resorption and volume after the menopause against before,
+whose ratios in mice with oestradiol held at levels before and after were 1.5 to 1.8 and 1.34 to 1.69 (Canuas-Landero et al.
+2021). Mean (standard error) over seeds; a patch of 2 mm each.
 """
 
 import sys
@@ -46,7 +46,8 @@ def measure(seed):
     years = series["time_h"] / YEAR_H
     before, after = (series[(years > first) & (years <= last)] for first, last in ((0, 1), (4, 10)))
     found["resorption, after / before"] = after["resorption_um3_per_d"].mean() / before["resorption_um3_per_d"].mean()
-    found["volume, before / year 10"] = before["bone_volume_fraction"].mean() / series["bone_volume_fraction"].iloc[-18:].mean()
+    volume = series["bone_volume_fraction"]
+    found["volume, before / year 10"] = volume[before.index].mean() / volume.iloc[-18:].mean()
     chemo = run(seed, "premenopausal", "2.3 yr", COURSES)
     for months in (12, 24):
         at = 60 / 365.25 + months / 12
