@@ -48,7 +48,7 @@ def measure(seed):
     found["resorption, after / before"] = after["resorption_um3_per_d"].mean() / before["resorption_um3_per_d"].mean()
     volume = series["bone_volume_fraction"]
     found["volume, before / year 10"] = volume[before.index].mean() / volume.iloc[-18:].mean()
-    chemo = run(seed, "premenopausal", "2.3 yr", COURSES)
+    chemo = run(seed, "premenopausal", "840 d", COURSES)
     for months in (12, 24):
         at = 60 / 365.25 + months / 12
         found[f"mineral, %, {months} months of chemotherapy"] = change(chemo, "bone_mineral_content_um3", 0, at)
