@@ -67,7 +67,7 @@ def probed(tmp_path_factory):
     forcing = build_forcing(doses, plan.drugs, plan.patient, plan.steps, plan.hours)
     state = sim.spin_up(plan)
     words = [sys.executable, ROOT / "tests" / "probe.py", ROOT / "tests" / "lively.yaml", "6"]
-    for start, stop in pairwise((0, 10, 40, 70, 100, 130)):
+    for start, stop in pairwise((0, 10, 25, 40, 55, 70, 85, 100, 130)):
         schedule.advance(state, rates, plan.world, forcing, plan.hours, plan.key, 0, start, stop - start)
         state.log_count[0] = 0
         (folder / f"{stop}.state").write_bytes(encode(flatten(state), {"step": stop}))

@@ -119,7 +119,8 @@ def test_agreement_is_within_two_errors():
 def written(tmp_path_factory):
     target = tmp_path_factory.mktemp("histomorphometry") / "bone"
     sets = {
-        "scene": "trabecula_small", "patient": "premenopausal", "population.dormant_dtc": "0", "time.length": "200 d",
+        "scene": "trabecula_small", "patient": "premenopausal", "patient.activation_frequency.value": "0.5 /yr",
+        "population.dormant_dtc": "0", "time.length": "200 d",
         "time.spin_up": "200 d", "record.series": "5 d", "record.pictures": '["0 d", "200 d"]',
     }  # fmt: skip
     experiment = ns.load_experiment("e00_zoledronate_niche", sets=sets)
