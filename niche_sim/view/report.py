@@ -13,7 +13,7 @@ from niche_sim.view.common import list_regimens, name_span, name_time
 
 TITLES = {
     "lattice": "The patch", "series": "Course in time", "fate": "Fate of the tumour cells",
-    "fields": "Suitability and growth factors",
+    "fields": "Suitability and growth factors", "drug": "Where the drug is",
 }  # fmt: skip
 CAPTIONS = {
     "lattice": "The patch at chosen times, a row an arm. Arms start from one state and share every random draw, so what "
@@ -23,6 +23,7 @@ CAPTIONS = {
     "fate": "What happened to tumour cells until the end, by cause. The cells are competent lesions crowded into one patch; "
     "a patient has a handful, so these counts are no counts per patient.",
     "fields": "Growth factors and free drug at the last recorded time. Absolute levels are on the model's own scale.",
+    "drug": "Drug on the surface of bone and buried under bone laid since, in the middle plane; each arm has its own scale.",
 }
 ROWS = (
     ("dormant DTCs", "dormant", "{:.0f}"), ("cycling DTCs", "cycling", "{:.0f}"),
