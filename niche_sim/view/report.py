@@ -23,7 +23,7 @@ CAPTIONS = {
     "fate": "What happened to tumour cells until the end, by cause. The cells are competent lesions crowded into one patch; "
     "a patient has a handful, so these counts are no counts per patient.",
     "fields": "Growth factors and free drug at the last recorded time. Absolute levels are on the model's own scale.",
-    "drug": "Drug on the surface of bone and buried under bone laid since, in the middle plane; each arm has its own scale.",
+    "drug": "Drug on the surface of bone and buried under bone laid since; middle plane, each arm with a scale of its own.",
 }
 ROWS = (
     ("dormant DTCs", "dormant", "{:.0f}"), ("cycling DTCs", "cycling", "{:.0f}"),
