@@ -97,8 +97,8 @@ MISSED = {"Tb.Sp": "by the plate model it follows from BV/TV and Tb.Th, whose li
 
 @pytest.mark.parametrize(
     "symbol",
-    [pytest.param(s, marks=pytest.mark.xfail(strict=True, reason=MISSED[s]) if s in MISSED else ()) for s, *_ in list_quantities()
-     if s in PREMENOPAUSAL],
+    [pytest.param(s, marks=pytest.mark.xfail(strict=True, reason=MISSED[s]) if s in MISSED else ())
+     for s, *_ in list_quantities() if s in PREMENOPAUSAL],
 )  # fmt: skip
 def test_premenopausal_bone_is_that_of_histomorphometry(table, symbol):
     values, reference = table.loc["premenopausal", symbol], PREMENOPAUSAL[symbol]
