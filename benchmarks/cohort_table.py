@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-MARKERS = ("ctx", "p1np", "bmd")
+MARKERS = ("ctx", "p1np", "bmd_spine", "bmd_trabecular")
 MONTHS = (1, 3, 6, 12, 18, 24, 30, 36, 48, 60)
 MONTH_H = 730.5
 

@@ -52,23 +52,14 @@ DRUG_LAYOUT: dict[str, Any] = {
     "effects": {
         "osteoclast": {"potency": Leaf("", BISPHOSPHONATES, "osteoclast_potency")},
         "macrophage": {
-            "kmax": Leaf("1/h", BISPHOSPHONATES, "macrophage_kmax"),
             "half_concentration": Leaf("nmol/L", BISPHOSPHONATES, "macrophage_half_concentration"),
-            "hill": Leaf("", BISPHOSPHONATES, "macrophage_hill"),
             "uptake": Leaf("", BISPHOSPHONATES, "macrophage_uptake"),
         },
         "tumour": {
-            "kmax": Leaf("1/h", BISPHOSPHONATES, "tumour_kmax"),
             "half_load": Leaf("fmol/um^2", BISPHOSPHONATES, "tumour_half_load"),
-            "cytostasis": Leaf("", BISPHOSPHONATES, "tumour_cytostasis"),
             "adhesion_loss": Leaf("", BISPHOSPHONATES, "adhesion_loss"),
         },
-        "gamma_delta": {
-            "ec50": Leaf("nmol/L", _AMINO, "gamma_delta_ec50"),
-            "max_rate": Leaf("1/h", _AMINO, "gamma_delta_max_rate"),
-            "max_activity": Leaf("", _AMINO, "gamma_delta_max_activity"),
-            "decay_time": Leaf("h", _AMINO, "gamma_delta_decay_time"),
-        },
+        "gamma_delta": {"ec50": Leaf("nmol/L", _AMINO, "gamma_delta_ec50")},
         "rank_ligand": {
             "half_concentration": Leaf("nmol/L", ANTIBODY, "rankl_half_concentration"),
             "rebound_gain": Leaf("", ANTIBODY, "rankl_rebound_gain"),
@@ -122,18 +113,11 @@ class Drug:
     peripheral: tuple[Peripheral, ...] = field(default=())
     affinity: float = 1.0
     osteoclast_potency: float = 0.0
-    macrophage_kmax: float = 0.0
-    macrophage_half_concentration: float = 1.0
-    macrophage_hill: float = 1.0
+    macrophage_half_concentration: float = np.inf
     macrophage_uptake: float = 0.0
-    tumour_kmax: float = 0.0
-    tumour_half_load: float = 1.0
-    tumour_cytostasis: float = 0.0
+    tumour_half_load: float = np.inf
     adhesion_loss: float = 0.0
-    gamma_delta_ec50: float = 1.0
-    gamma_delta_max_rate: float = 0.0
-    gamma_delta_max_activity: float = 0.0
-    gamma_delta_decay_time: float = 1.0
+    gamma_delta_ec50: float = np.inf
     rankl_half_concentration: float = np.inf
     rankl_rebound_gain: float = 0.0
     rankl_rebound_memory: float = 1.0
@@ -223,12 +207,11 @@ def drug_from_mapping(plain: Mapping[str, Any]) -> Drug:
 
 _POSITIVE = (
     "molar_mass", "central_volume", "affinity", "exposure_h", "macrophage_half_concentration", "tumour_half_load",
-    "gamma_delta_ec50", "gamma_delta_decay_time", "rankl_half_concentration", "rankl_rebound_memory", "reference_dose_mg",
-    "turnover_decay_time", "ovary_onset", "ovary_recovery", "macrophage_hill",
+    "gamma_delta_ec50", "rankl_half_concentration", "rankl_rebound_memory", "reference_dose_mg",
+    "turnover_decay_time", "ovary_onset", "ovary_recovery",
 )  # fmt: skip
 _FRACTION = (
-    "absorbed_fraction", "free_fraction", "tumour_cytostasis", "adhesion_loss", "gamma_delta_max_activity",
-    "ovary_suppression",
+    "absorbed_fraction", "free_fraction", "adhesion_loss", "ovary_suppression",
 )  # fmt: skip
 
 
@@ -258,16 +241,33 @@ class BoneLaws(NamedTuple):
     reference_affinity: float = 3.47e-3  # L/nmol
     desorption_half_life: float = 3288.0  # h, at the reference affinity
     affinity_exponent: float = 0.7
-    osteoclast_kmax: float = 0.0  # 1/h
-    osteoclast_hill: float = 1.0
-    aminobisphosphonate_half_load: float = 1.0  # fmol/um2 at potency 1
-    bisphosphonate_half_load: float = 1.0  # fmol/um2 at potency 1
 
 
 def read_bone_laws(parameters: Any) -> BoneLaws:
     """Return the group `drug_on_bone` of a parameter set."""
     group = parameters.group("drug_on_bone")
     return BoneLaws(**{name: float(group[name]) for name in BoneLaws._fields})
+
+
+class CellLaws(NamedTuple):
+    """What all bisphosphonates share on cells: the group `drug_on_cells` of a parameter set."""
+
+    osteoclast_kmax: float = 0.0  # 1/h
+    osteoclast_hill: float = 1.0
+    aminobisphosphonate_half_load: float = 1.0  # fmol/um2 at potency 1
+    bisphosphonate_half_load: float = 1.0  # fmol/um2 at potency 1
+    macrophage_kmax: float = 0.0  # 1/h
+    macrophage_hill: float = 1.0
+    tumour_kmax: float = 0.0  # 1/h
+    tumour_cytostasis: float = 0.0
+    gamma_delta_rate: float = 0.0  # 1/h
+    gamma_delta_decay_time: float = 1.0  # h
+
+
+def read_cell_laws(parameters: Any) -> CellLaws:
+    """Return the group `drug_on_cells` of a parameter set."""
+    group = parameters.group("drug_on_cells")
+    return CellLaws(**{name: float(group[name]) for name in CellLaws._fields})
 
 
 def desorption_rate(drug: Drug, laws: BoneLaws) -> float:
@@ -279,34 +279,38 @@ def desorption_rate(drug: Drug, laws: BoneLaws) -> float:
     return float(np.log(2.0)) / (laws.desorption_half_life * slower)
 
 
-def _act_on_bone(drug: Drug, laws: BoneLaws) -> dict[str, float]:
-    """Return the constants that follow from affinity and potency; a drug that is no bisphosphonate has no effect there."""
-    binds = drug.drug_class in BISPHOSPHONATES and drug.osteoclast_potency > 0.0
+def _find_shared(drug: Drug, bone: BoneLaws, cells: CellLaws) -> dict[str, float]:
+    """Return the constants that follow from class, affinity and potency; what is no bisphosphonate does nothing."""
     amino = drug.drug_class == BISPHOSPHONATES[0]
-    half_load = laws.aminobisphosphonate_half_load if amino else laws.bisphosphonate_half_load
+    acts = 1.0 if drug.drug_class in BISPHOSPHONATES else 0.0
+    kills = acts if drug.osteoclast_potency > 0.0 else 0.0
+    half_load = cells.aminobisphosphonate_half_load if amino else cells.bisphosphonate_half_load
     return {
-        "osteoclast_kmax": laws.osteoclast_kmax if binds else 0.0, "osteoclast_hill": laws.osteoclast_hill,
-        "osteoclast_half_load": half_load / drug.osteoclast_potency if binds else 1.0,
-        "desorption": desorption_rate(drug, laws), "full_coat": laws.full_coat,
+        "osteoclast_kmax": kills * cells.osteoclast_kmax, "osteoclast_hill": cells.osteoclast_hill,
+        "osteoclast_half_load": half_load / drug.osteoclast_potency if kills else 1.0,
+        "macrophage_kmax": acts * cells.macrophage_kmax, "macrophage_hill": cells.macrophage_hill,
+        "tumour_kmax": acts * cells.tumour_kmax, "tumour_cytostasis": acts * cells.tumour_cytostasis,
+        "desorption": desorption_rate(drug, bone), "full_coat": bone.full_coat,
     }  # fmt: skip
 
 
-def build_effects(drugs: Mapping[str, Drug], laws: BoneLaws) -> DrugEffects:
+def build_effects(drugs: Mapping[str, Drug], bone: BoneLaws, cells: CellLaws) -> DrugEffects:
     """Constants of the drugs for the kernels; without drugs, one inert drug.
 
     Parameters
     ----------
     drugs : mapping of name to Drug
-    laws : BoneLaws
+    bone : BoneLaws
+    cells : CellLaws
 
     Returns
     -------
     DrugEffects
     """
-    listed = list(drugs.values()) or [Drug("none", "bisphosphonate")]
-    shared = [_act_on_bone(drug, laws) for drug in listed]
+    listed = list(drugs.values()) or [Drug("none", BISPHOSPHONATES[1])]
+    shared = [_find_shared(drug, bone, cells) for drug in listed]
     columns = {
-        name: np.array([on_bone[name] if name in on_bone else getattr(drug, name) for drug, on_bone in zip(listed, shared)])
+        name: np.array([found[name] if name in found else getattr(drug, name) for drug, found in zip(listed, shared)])
         for name in DrugEffects._fields
     }
     return DrugEffects(**columns)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from niche_sim.drugs import Array, BoneLaws, Drug, read_bone_laws
+from niche_sim.drugs import Array, BoneLaws, CellLaws, Drug, read_bone_laws, read_cell_laws
 from niche_sim.errors import InputError
 from niche_sim.kinds import MOST_TISSUES
 from niche_sim.pharmacokinetics import CENTRAL, Trajectory, follow, generator, mean_response, sum_over_ticks
@@ -64,10 +64,16 @@ def find_highest_activation(patient: Patient, endocrine: Endocrine) -> float:
 
 
 class Body(NamedTuple):
-    """What the body of every patient shares: response to oestradiol, and the bone surface that takes drug up (um2)."""
+    """What the body of every patient shares.
+
+    Response to oestradiol, bone surface that takes drug up (um2), rate at which gamma-delta T cells wake at saturation
+    (1/h), and the mean time for which they stay awake (h).
+    """
 
     endocrine: Endocrine = Endocrine()
     surface_area: float = BoneLaws().surface_area
+    gamma_delta_rate: float = CellLaws().gamma_delta_rate
+    gamma_delta_decay_time: float = CellLaws().gamma_delta_decay_time
 
 
 AVERAGE_BODY = Body()
@@ -75,7 +81,9 @@ AVERAGE_BODY = Body()
 
 def read_body(parameters: Any) -> Body:
     """Return the body that a parameter set describes."""
-    return Body(read_endocrine(parameters), read_bone_laws(parameters).surface_area)
+    cells = read_cell_laws(parameters)
+    area = read_bone_laws(parameters).surface_area
+    return Body(read_endocrine(parameters), area, cells.gamma_delta_rate, cells.gamma_delta_decay_time)
 
 
 def lack_of_oestradiol(oestradiol: Array, endocrine: Endocrine) -> Array:
@@ -104,26 +112,22 @@ class Forcing(NamedTuple):
 
 
 class _GammaDelta:
-    """Activity A of gamma-delta T cells: dA/dt = sum_i r_i H(C_i) (ceiling - A) - A / decay_time, A(0) = 0.
+    """Activity A of gamma-delta T cells: dA/dt = r sum_i H(C_i) (1 - A) - A / decay_time, A(0) = 0, i the drugs.
 
-    Solved exactly for the mean drive of steps that divide a tick; with several drugs the highest ceiling and
-    the longest decay time hold.
+    Solved exactly for the mean drive of steps that divide a tick.
     """
 
-    def __init__(self, ticks: Array) -> None:
+    def __init__(self, ticks: Array, body: Body) -> None:
         self.parts = max(1, int(np.ceil((ticks[1] - ticks[0]) / _GAMMA_DELTA_STEP_H - 1e-9)))
         share = np.arange(self.parts) / self.parts
         inner = ticks[:-1, None] + np.diff(ticks)[:, None] * share
         self.edges: Array = np.append(inner.ravel(), ticks[-1])
         self.drive: Array = np.zeros(self.edges.size - 1)
-        self.ceiling, self.decay_time = 0.0, 0.0
+        self.rate, self.decay_time = body.gamma_delta_rate, body.gamma_delta_decay_time
 
     def add(self, drug: Drug, course: Trajectory) -> None:
         """Let one drug, followed over `edges`, drive the activity."""
-        response = mean_response(drug, course, self.edges, drug.gamma_delta_ec50)
-        self.drive += drug.gamma_delta_max_rate * response
-        self.ceiling = max(self.ceiling, drug.gamma_delta_max_activity)
-        self.decay_time = max(self.decay_time, drug.gamma_delta_decay_time)
+        self.drive += self.rate * mean_response(drug, course, self.edges, drug.gamma_delta_ec50)
 
     def means(self) -> Array:
         """Return the mean activity of each tick, 0-1."""
@@ -131,7 +135,7 @@ class _GammaDelta:
         if self.drive.any():
             step = self.edges[1] - self.edges[0]
             rate = self.drive + 1.0 / self.decay_time
-            goal, fade = self.ceiling * self.drive / rate, np.exp(-rate * step)
+            goal, fade = self.drive / rate, np.exp(-rate * step)
             lag = (1.0 - fade) / (rate * step)
             activity = 0.0
             for i in range(mean.size):
@@ -253,7 +257,7 @@ def build_forcing(
     edges = start_h + tick_h * np.arange(n_steps + 1)
     doses = list_doses(regimen, drugs, float(edges[-1]))
     uptake, plasma = np.zeros((2, n_steps, max(1, len(drugs))))
-    unblocked, gamma_delta = np.ones(n_steps), _GammaDelta(edges)
+    unblocked, gamma_delta = np.ones(n_steps), _GammaDelta(edges, body)
     hazard, gain, rebound, ovary = np.zeros(n_steps), np.zeros(n_steps), np.zeros(n_steps), np.ones(n_steps)
     for column, (name, drug) in enumerate(drugs.items()):
         mine = [dose for dose in doses if dose.drug == name]
@@ -264,7 +268,7 @@ def build_forcing(
             gain = np.maximum(gain, _turnover_gain(drug, mine, edges))
             ovary *= 1.0 - _suppress_ovary(drug, mine, edges)
             continue
-        wakes = drug.gamma_delta_max_rate > 0
+        wakes = body.gamma_delta_rate > 0 and np.isfinite(drug.gamma_delta_ec50)
         course = follow(drug, mine, gamma_delta.edges if wakes else edges)
         uptake[:, column] = sum_over_ticks(course, edges, "skeleton") * FMOL_PER_NMOL / body.surface_area
         plasma[:, column] = drug.free_fraction * sum_over_ticks(course, edges, "exposure") / tick_h

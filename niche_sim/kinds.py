@@ -82,7 +82,9 @@ FAULT_TEXTS = (
 )
 
 # What a laboratory and a densitometer find; NTX in bone collagen equivalents per creatinine, BMD in % of time 0.
-MARKER_UNITS = {"ctx": "ng/mL", "ntx": "nmol/mmol", "p1np": "ug/L", "calcium": "mmol/L", "bmd": "%"}
+MARKER_UNITS = {
+    "ctx": "ng/mL", "ntx": "nmol/mmol", "p1np": "ug/L", "calcium": "mmol/L", "bmd_spine": "%", "bmd_trabecular": "%",
+}  # fmt: skip
 
 # Mineral is counted in whole quanta so that its ledger is exact: a voxel is full at FULL.
 FULL = 1_000_000

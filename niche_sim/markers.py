@@ -5,7 +5,8 @@ skeleton), and t the turnover of premenopausal bone,
 
     CTX = reference r / t,    NTX = reference r / t,    P1NP = reference f / t,
     calcium = set point + rise tanh(gain (r - f) / (t rise)),
-    BMD = 100 (mineral x its degree of mineralisation) / (the same at time 0).
+    BMD trabecular = 100 M, M = (mineral x its degree of mineralisation) / (the same at time 0), as by computed tomography,
+    BMD spine = 100 (1 + s (M - 1)), s the trabecular share of what an absorptiometer (DXA) sees from the front.
 
 Bone mineralises in two steps, to the share p soon after it is laid and slowly to the full degree:
 degree(age) = p (1 - exp(-age / primary)) + (1 - p) (1 - exp(-age / secondary)).
@@ -25,7 +26,7 @@ from niche_sim.draws import normal
 from niche_sim.kinds import S_SCATTER
 
 HOURS_PER_DAY = 24.0
-_NORMAL = ("calcium", "bmd")
+_NORMAL = ("calcium", "bmd_spine", "bmd_trabecular")
 # Of the inside unit in the unit above: ng/mL and ug/L in mg/L, mmol/L in nmol/L.
 _PER_INSIDE = {"ctx": 1e3, "ntx": 1e6, "p1np": 1e3, "calcium": 1e-6}
 
@@ -52,8 +53,11 @@ class Markers(NamedTuple):
     p1np_assay_cv: float
     calcium_within_cv: float
     calcium_assay_cv: float
-    bmd_within_cv: float
-    bmd_assay_cv: float
+    spine_trabecular_share: float
+    bmd_spine_within_cv: float
+    bmd_spine_assay_cv: float
+    bmd_trabecular_within_cv: float
+    bmd_trabecular_assay_cv: float
 
 
 def read_markers(parameters: Any) -> Markers:
@@ -88,7 +92,9 @@ def find_truth(resorption: Any, formation: Any, content: Any, markers: Markers) 
         "p1np": markers.p1np_reference * formed, "calcium": markers.calcium_set_point + markers.calcium_rise * excess,
     }  # fmt: skip
     found = {name: value * _PER_INSIDE[name] for name, value in inside.items()}
-    return found | {"bmd": 100.0 * np.asarray(content, dtype=float)}
+    trabecular = np.asarray(content, dtype=float)
+    spine = 1.0 + markers.spine_trabecular_share * (trabecular - 1.0)
+    return found | {"bmd_spine": 100.0 * spine, "bmd_trabecular": 100.0 * trabecular}
 
 
 def draw_scatter(marker: str, steps: Any, key: Any, markers: Markers) -> np.ndarray:

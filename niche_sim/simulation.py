@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from niche_sim.draws import run_key
-from niche_sim.drugs import build_effects, read_bone_laws
+from niche_sim.drugs import build_effects, read_bone_laws, read_cell_laws
 from niche_sim.errors import InputError, Interrupted
 from niche_sim.guards import check_finite, check_tick, raise_fault
 from niche_sim.host import FMOL_PER_NMOL, Forcing, build_forcing, find_highest_activation, read_body
@@ -104,7 +104,7 @@ def build_rates(parameters: Any, drugs: dict[str, Any], switches: dict[str, bool
         np.array([fields[f"{name}_decay"] for name in FIELD_NAMES]),
         float(fields["bone_permeability"]), float(fields["tolerance"]),
     )  # fmt: skip
-    effects = _pack_columns(build_effects(drugs, read_bone_laws(parameters)))
+    effects = _pack_columns(build_effects(drugs, read_bone_laws(parameters), read_cell_laws(parameters)))
     return Rates(**groups, diffusion=transport, drugs=effects, switches=_pack(Switches(**switches)))
 
 

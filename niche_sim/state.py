@@ -137,7 +137,7 @@ class State(NamedTuple):
     claimed: np.ndarray  # int32 (bmus, most voxels)
     eroder: np.ndarray  # int32 (bmus, sectors), row of the osteoclast at work, scratch of one tick
     tally: np.ndarray  # int64 (counters,)
-    drug_ledger: np.ndarray  # float64 (drugs, 4): fmol deposited, swallowed, freed and then excreted, pool about to bind
+    drug_ledger: np.ndarray  # float64 (drugs, 4): fmol deposited, in osteoclasts, excreted after bone, about to bind
     body: np.ndarray  # float64 (drugs, MOST_TISSUES + 1): fmol that left bone and is in plasma and tissues again
     share: np.ndarray  # float64 (1,): um2 of bone surface at time 0, the niche's share of the skeleton
     shared: np.ndarray  # float64 (drugs,): share of each drug in what desorbed in this tick

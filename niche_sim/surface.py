@@ -81,6 +81,29 @@ def coat_density(state, world, drug, v):
 
 
 @inner
+def rebind_nearby(state, rates, world, d, v, freed):
+    """Bind a share of the drug let go at `v` (`freed`, fmol) to exposed mineral within 50 um; the rest goes to blood."""
+    faces = 0
+    for k in range(world.around.shape[0]):
+        w = displace(world, v, world.around[k, 0], world.around[k, 1], world.around[k, 2])
+        if w >= 0 and w != v:
+            faces += int(state.voxels.exposed[w])
+    bound = rates.bone_drug.rebinding * freed if faces > 0 else 0.0
+    state.body[d, 0] += freed - bound
+    for k in range(world.around.shape[0]):
+        w = displace(world, v, world.around[k, 0], world.around[k, 1], world.around[k, 2])
+        if bound > 0.0 and w >= 0 and w != v and state.voxels.exposed[w] > 0:
+            state.drug[d, w] += bound * state.voxels.exposed[w] / faces
+
+
+@inner
+def find_territory(rates, world):
+    """Return the area of the front of one osteoclast, um2."""
+    territory = rates.remodelling.osteoclast_territory
+    return territory * (world.thickness_um if world.ndim == 2 else territory)
+
+
+@inner
 def _is_eroded(state, slot):
     """Tell whether the surface of a BMU lies bare: resorbing, in reversal, or forming before its first mineral."""
     phase = state.bmus.phase[slot]

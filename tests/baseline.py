@@ -16,7 +16,7 @@ SOLID = {
     "fields.bone_permeability": "0.1", "time.spin_up": "40 d", "time.length": "15 d", "population.cycling_dtc": "10",
 }  # fmt: skip
 DRUG = "drugs.zoledronate"
-BENT = {"drug_on_bone.osteoclast_hill": "1.5"}
+BENT = {"drug_on_cells.osteoclast_hill": "1.5"}
 CASES = {"flat and periodic": BENT, "solid, closed, leaking bone": SOLID}
 
 

@@ -93,7 +93,7 @@ def test_a_niche_is_the_run_of_its_seed_and_records_its_series_alone():
     markers = run_cohort(experiment, 2, 1).markers
     mine = markers[(markers["patient"] == 1) & (markers["arm"] == "drug")].reset_index(drop=True)
     content = arm.series["bone_mineral_content_um3"]
-    assert mine["bmd_true"].tolist() == pytest.approx((100 * content / content.iloc[0]).tolist())
+    assert mine["bmd_trabecular_true"].tolist() == pytest.approx((100 * content / content.iloc[0]).tolist())
 
 
 def test_seeds_of_niches_differ_and_a_scene_with_its_own_seed_stays():

@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 
 import niche_sim as ns
 from niche_sim.drugs import (
+    BISPHOSPHONATES,
     CLASSES,
     DRUG_LAYOUT,
     DRUG_TEXT,
@@ -18,9 +19,10 @@ from niche_sim.drugs import (
     build_effects,
     drug_from_mapping,
     read_bone_laws,
+    read_cell_laws,
 )
 from niche_sim.errors import InputError
-from niche_sim.host import Body, Endocrine, Patient, build_circulation, build_forcing, lack_of_oestradiol
+from niche_sim.host import Body, Endocrine, Patient, build_circulation, build_forcing, lack_of_oestradiol, read_body
 from niche_sim.pharmacokinetics import pharmacokinetics
 from niche_sim.regimens import Course, list_doses
 from niche_sim.resources import configs_dir
@@ -38,7 +40,8 @@ BOLUS = Drug("plain", "bisphosphonate", molar_mass=250.0, central_volume=10.0, c
 TISSUES = (Peripheral(20.0, 6.0), Peripheral(90.0, 0.7))
 THREE = Drug("plain", "bisphosphonate", molar_mass=250.0, central_volume=10.0, clearance_excretion=2.0,
              clearance_skeleton=3.0, absorbed_fraction=0.02, absorption_rate=1.5, peripheral=TISSUES)
-LAWS = read_bone_laws(ns.load_parameters("human"))
+HUMAN = ns.load_parameters("human")
+LAWS, CELLS, BODY = read_bone_laws(HUMAN), read_cell_laws(HUMAN), read_body(HUMAN)
 PATIENT = Patient(activation=(0.39 / 8766.0,))
 RETAINED = {"zoledronate": 0.61, "pamidronate": 0.60, "clodronate": 0.20, "ibandronate": 0.476, "alendronate": 0.53,
             "risedronate": 0.35}
@@ -185,7 +188,7 @@ def test_forcing_of_off_grid_doses_is_exact_on_any_tick(drugs, tick_h):
 def test_gamma_delta_and_block_hardly_depend_on_the_tick(drugs):
     courses = [Course("zoledronate", 4.0, start_h=7.3), Course("denosumab", 60.0, start_h=3.1)]
     pair = {name: drugs[name] for name in ("zoledronate", "denosumab")}
-    fine, coarse = (build_forcing(courses, pair, PATIENT, int(720 / h), h) for h in (0.25, 12.0))
+    fine, coarse = (build_forcing(courses, pair, PATIENT, int(720 / h), h, body=BODY) for h in (0.25, 12.0))
     for name in ("gamma_delta", "rankl_block"):
         mean = getattr(fine, name).reshape(-1, 48).mean(axis=1)
         np.testing.assert_allclose(getattr(coarse, name), mean, atol=2e-3)
@@ -246,9 +249,9 @@ def test_forcing_without_drugs_is_one_empty_column():
     assert forcing.activation[0] == pytest.approx(1.1e-5) and forcing.activation[-1] == 3e-5
     assert forcing.bone_balance[-1] == 0.97 and np.all(forcing.rankl_factor == 1.0) and np.all(forcing.opg_factor == 1.0)
     assert not forcing.circulation.any()
-    effects = build_effects({}, LAWS)
+    effects = build_effects({}, LAWS, CELLS)
     assert all(getattr(effects, name).shape == (1,) for name in effects._fields)
-    assert effects.osteoclast_kmax[0] == 0 and effects.tumour_half_load[0] == 1
+    assert effects.osteoclast_kmax[0] == 0 and np.isinf(effects.tumour_half_load[0])
 
 
 def test_lack_of_oestradiol_runs_from_none_to_all():
@@ -362,22 +365,25 @@ def test_pamidronate_and_clodronate_plasma(drugs):
 
 
 def test_effects_follow_the_order_of_the_drugs(drugs):
-    effects = build_effects(drugs, LAWS)
-    assert all(column.shape == (len(NAMES),) and np.isfinite(column).all() for column in effects)
+    effects = build_effects(drugs, LAWS, CELLS)
+    assert all(column.shape == (len(NAMES),) and (column >= 0).all() for column in effects)
     assert effects.osteoclast_kmax[0] == pytest.approx(0.8 / 24) and effects.osteoclast_kmax[4] == 0
     loads = dict(zip(drugs, effects.osteoclast_half_load))
-    assert loads["zoledronate"] == LAWS.aminobisphosphonate_half_load
-    assert loads["clodronate"] == LAWS.bisphosphonate_half_load
+    assert loads["zoledronate"] == CELLS.aminobisphosphonate_half_load
+    assert loads["clodronate"] == CELLS.bisphosphonate_half_load
     assert loads["pamidronate"] > loads["alendronate"] > loads["ibandronate"] > loads["risedronate"] > loads["zoledronate"]
     lives = dict(zip(drugs, np.log(2) / effects.desorption))
     assert lives["zoledronate"] == pytest.approx(LAWS.desorption_half_life) and lives["clodronate"] < lives["risedronate"]
     assert lives["clodronate"] == pytest.approx(LAWS.desorption_half_life * (0.72 / 3.47) ** LAWS.affinity_exponent)
+    for column in ("osteoclast_kmax", "macrophage_kmax", "tumour_kmax", "tumour_cytostasis"):
+        acts = [drug.drug_class in BISPHOSPHONATES for drug in drugs.values()]
+        assert np.array_equal(getattr(effects, column), np.where(acts, getattr(CELLS, column), 0.0))
     assert effects.adhesion_loss[2] == 0 and np.all(effects.full_coat == LAWS.full_coat)
 
 
 def test_only_nitrogen_drugs_wake_gamma_delta_cells(drugs):
     for name in RETAINED:
-        forcing = build_forcing([Course(name, 90.0, route="iv")], {name: drugs[name]}, PATIENT, 8, 6.0)
+        forcing = build_forcing([Course(name, 90.0, route="iv")], {name: drugs[name]}, PATIENT, 8, 6.0, body=BODY)
         assert (forcing.gamma_delta.max() > 0) == (drugs[name].drug_class == "aminobisphosphonate")
 
 

@@ -9,7 +9,7 @@ from niche_sim.draws import run_key
 from niche_sim.kinds import MARKER_UNITS as UNITS
 from niche_sim.markers import draw_scatter, find_degree, find_truth, measure, read_markers
 
-PUBLISHED_UNITS = {"ctx": "ng/mL", "ntx": "nmol/mmol", "p1np": "ug/L", "calcium": "mmol/L", "bmd": "%"}
+PUBLISHED_UNITS = {"ctx": "ng/mL", "ntx": "nmol/mmol", "p1np": "ug/L", "calcium": "mmol/L", "bmd_spine": "%", "bmd_trabecular": "%"}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_reference_turnover_gives_the_reference_of_each_marker(human, markers):
     assert found["ntx"] == pytest.approx(written(human, "ntx_reference"))
     assert found["p1np"] == pytest.approx(written(human, "p1np_reference"))
     assert found["calcium"] == pytest.approx(written(human, "calcium_set_point"))
-    assert found["bmd"] == 100.0
+    assert found["bmd_spine"] == found["bmd_trabecular"] == 100.0
 
 
 def test_markers_are_proportional_and_calcium_saturates(human, markers):
@@ -85,7 +85,9 @@ def test_a_patient_is_measured_from_the_second_visit(markers):
         "bone_mineral_content_um3": [10.0, 9.0, 11.0],
     })  # fmt: skip
     table = measure(signals, run_key(1), markers)
-    assert np.isnan(table["ctx_true"][0]) and table["bmd_true"].tolist() == pytest.approx([100.0, 90.0, 110.0])
+    assert np.isnan(table["ctx_true"][0]) and table["bmd_trabecular_true"].tolist() == pytest.approx([100.0, 90.0, 110.0])
+    share = markers.spine_trabecular_share
+    assert table["bmd_spine_true"].tolist() == pytest.approx([100.0, 100.0 - 10.0 * share, 100.0 + 10.0 * share])
     assert table["ctx_true"][2] == pytest.approx(2 * table["ctx_true"][1])  # of the surface at time 0, not of that now
     for name in UNITS:
         scatter = draw_scatter(name, [0, 4, 8], run_key(1), markers)

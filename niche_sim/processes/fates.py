@@ -45,11 +45,12 @@ from niche_sim.kinds import (
     WAKE_SPROUTING,
 )
 from niche_sim.state import add_cell, is_free, log_event, remove_cell
+from niche_sim.surface import find_territory, rebind_nearby
 
-READS = ("voxels.is_bone", "voxels.sinusoid")
+READS = ("voxels.is_bone", "voxels.sinusoid", "voxels.exposed")
 WRITES = (
     "living", "cells", "load", "hazard", "wish", "voxels.corpse", "voxels.claim", "voxels.claimer",
-    "voxels.occupant", "duty", "tally", "blood", "log", "log_count",
+    "voxels.occupant", "duty", "tally", "blood", "drug", "drug_ledger", "body", "log", "log_count",
 )  # fmt: skip
 
 
@@ -185,7 +186,17 @@ def _switch_mode(state, tick, row):
 
 
 @inner
-def _leave(state, rates, tick, row):
+def _empty(state, rates, world, row):
+    """Let go the drug that a dead osteoclast had swallowed: some binds again nearby, the rest goes to blood."""
+    for d in range(state.load.shape[1]):
+        held = state.load[row, d] * find_territory(rates, world)
+        if held > 0.0:
+            state.drug_ledger[d, 1] -= held
+            rebind_nearby(state, rates, world, d, state.cells.voxel[row], held)
+
+
+@inner
+def _leave(state, rates, world, tick, row):
     """Remove a cell that dies or leaves; return whether row must be looked at again (another cell moved there)."""
     cells = state.cells
     outcome = cells.outcome[row]
@@ -199,6 +210,8 @@ def _leave(state, rates, tick, row):
         )  # fmt: skip
     elif 0 <= outcome < N_DEATHS:
         _record_death(state, tick, row)
+        if cells.kind[row] == OSTEOCLAST:
+            _empty(state, rates, world, row)
         if cells.kind[row] != PRECURSOR:
             state.voxels.corpse[cells.voxel[row]] = rates.macrophages.corpse_time
     else:
@@ -216,5 +229,5 @@ def run(state, rates, world, host, tick):
         _switch_mode(state, tick, row)
     row = 0
     while row < state.living[0]:
-        if not _leave(state, rates, tick, row):
+        if not _leave(state, rates, world, tick, row):
             row += 1

@@ -4,7 +4,8 @@ Fusion: at least `precursors_per_osteoclast` precursors within capture of the si
 rate x RANKL occupancy. Erosion: a claimed voxel loses v dt / dx sqrt(free near-side faces). Life: a clock drawn at
 fusion from a bounded normal law (14 +- 2.33 d, 7 to 21 d), and hazards: lack of free RANKL, high TGF-beta, swallowed
 drug k_max A^n / (A^n + K^n) with A the drug swallowed per territory. What erosion frees: matrix growth factors into
-the pit; drug into the osteoclast, of the rest some binds again to exposed mineral nearby and the other goes to blood.
+the pit; drug into the osteoclast until it dies, of the rest some binds again to exposed mineral nearby and the other goes
+to blood.
 Where the bone left under the pit is thin, its strain holds erosion back.
 """
 
@@ -40,7 +41,7 @@ from niche_sim.kinds import (
 from niche_sim.lattice import displace
 from niche_sim.signals import free_rankl, hill, saturate
 from niche_sim.state import add_cell, is_free, log_event, move_cell, remove_cell, update_tissue
-from niche_sim.surface import is_near_side
+from niche_sim.surface import find_territory, is_near_side, rebind_nearby
 
 READS = (
     "voxels.owner", "voxels.sector", "voxels.sinusoid", "voxels.perivascular", "fields.concentration", "bmus.ident",
@@ -156,22 +157,6 @@ def _fuse(state, rates, world, host, tick, slot, sector):
 
 
 @inner
-def _rebind_nearby(state, rates, world, d, v, freed):
-    """Bind a share of the drug freed at `v` to exposed mineral within 50 um, by faces; the rest goes to blood."""
-    faces = 0
-    for k in range(world.around.shape[0]):
-        w = displace(world, v, world.around[k, 0], world.around[k, 1], world.around[k, 2])
-        if w >= 0 and w != v:
-            faces += int(state.voxels.exposed[w])
-    bound = rates.bone_drug.rebinding * freed if faces > 0 else 0.0
-    state.body[d, 0] += freed - bound
-    for k in range(world.around.shape[0]):
-        w = displace(world, v, world.around[k, 0], world.around[k, 1], world.around[k, 2])
-        if bound > 0.0 and w >= 0 and w != v and state.voxels.exposed[w] > 0:
-            state.drug[d, w] += bound * state.voxels.exposed[w] / faces
-
-
-@inner
 def _release(state, rates, world, v, pit, row, removed):
     """Let out what `removed` quanta of voxel `v` held: growth factors into voxel `pit`, drug into osteoclast `row`."""
     voxels, s = state.voxels, rates.secretion
@@ -183,8 +168,7 @@ def _release(state, rates, world, v, pit, row, removed):
     state.reserve[0, pit] += moles * s.tgf_beta_content * s.tgf_beta_active
     state.reserve[1, pit] += moles * s.igf1_content * s.igf1_active
     state.bmus.signal[state.cells.bmu[row]] += factor
-    territory = rates.remodelling.osteoclast_territory
-    area = territory * (world.thickness_um if world.ndim == 2 else territory)
+    area = find_territory(rates, world)
     eroded_um = removed / FULL * world.voxel_um
     for d in range(state.drug.shape[0]):
         eaten = state.drug[d, v]
@@ -196,7 +180,7 @@ def _release(state, rates, world, v, pit, row, removed):
         state.drug[d, v] -= eaten
         state.load[row, d] += swallowed / area
         state.drug_ledger[d, 1] += swallowed
-        _rebind_nearby(state, rates, world, d, v, eaten - swallowed)
+        rebind_nearby(state, rates, world, d, v, eaten - swallowed)
 
 
 @inner

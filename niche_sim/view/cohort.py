@@ -19,14 +19,14 @@ from niche_sim.view.palette import FAINT
 # Marker, heading, unit.
 PANELS = (
     ("ctx", "Serum CTX", "ng/mL"), ("ntx", "Urinary NTX", "nmol BCE/mmol creatinine"), ("p1np", "Serum P1NP", "µg/L"),
-    ("calcium", "Serum calcium", "mmol/L"), ("bmd", "Bone mineral density", "% change from baseline"),
+    ("calcium", "Serum calcium", "mmol/L"), ("bmd_spine", "Spine BMD (DXA)", "% change from baseline"),
 )  # fmt: skip
 _COLUMNS = 3
 
 
 def prepare_marker(markers: pd.DataFrame, name: str) -> pd.DataFrame:
     """Return arm, time_h and shown of what is drawn of a marker: what was measured, of BMD its change from baseline in %."""
-    shown = 100.0 * (markers["bmd_relative"] - 1.0) if name == "bmd" else markers[f"{name}_measured"]
+    shown = 100.0 * (markers[f"{name}_relative"] - 1.0) if name.startswith("bmd") else markers[f"{name}_measured"]
     return markers[["arm", "time_h"]].assign(shown=shown).dropna()
 
 
