@@ -9,7 +9,9 @@ from niche_sim.draws import run_key
 from niche_sim.kinds import MARKER_UNITS as UNITS
 from niche_sim.markers import draw_scatter, find_degree, find_truth, measure, read_markers
 
-PUBLISHED_UNITS = {"ctx": "ng/mL", "ntx": "nmol/mmol", "p1np": "ug/L", "calcium": "mmol/L", "bmd_spine": "%", "bmd_trabecular": "%"}
+PUBLISHED_UNITS = {
+    "ctx": "ng/mL", "ntx": "nmol/mmol", "p1np": "ug/L", "calcium": "mmol/L", "bmd_spine": "%", "bmd_trabecular": "%",
+}
 
 
 @pytest.fixture(scope="module")

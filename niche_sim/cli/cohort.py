@@ -93,7 +93,8 @@ def describe(experiment: Any, found: Any, niches: int, seconds: float) -> list[s
     shown = last.pivot(index="arm", columns="marker", values="median").reindex(list(experiment.arms))
     if len(shown.columns):
         lines += ["", f"median of each marker over its own baseline, at {format_time(float(table['time_h'].max()))}"]
-        lines += shown[[name for name in ("ctx", "ntx", "p1np", "bmd_spine") if name in shown]].round(3).to_string().splitlines()
+        listed = shown[[name for name in ("ctx", "ntx", "p1np", "bmd_spine") if name in shown]]
+        lines += listed.round(3).to_string().splitlines()
     if found.baseline_h < SHORTEST_BASELINE_H:
         lines += ["", "an arm begins before 30 d: the baseline is the first visit, which treatment already touches"]
     assumed = sum(item.status == "assumed" for item in experiment.parameters.values())
