@@ -261,7 +261,7 @@ def summarise(markers: pd.DataFrame, reference: str, seed: int) -> pd.DataFrame:
                 held = wide[arm].to_numpy()
                 with np.errstate(divide="ignore", invalid="ignore"):
                     ratios = _average(counts, held) / _average(counts, compared)
-                low, high = np.percentile(ratios[1:], (2.5, 97.5), axis=0)
+                    low, high = np.percentile(ratios[1:], (2.5, 97.5), axis=0)
                 rows.append(pd.DataFrame({
                     "arm": arm, "time_h": wide[arm].columns, "marker": name, "value": value,
                     "unit": "1" if value == "relative" else unit, "patients": np.isfinite(held).sum(axis=0),

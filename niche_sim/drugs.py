@@ -40,7 +40,7 @@ DRUG_LAYOUT: dict[str, Any] = {
     "molar_mass": Leaf("g/mol", _KINETIC, "molar_mass"),
     "absorbed_fraction": Leaf("", ANTIBODY, "absorbed_fraction"),  # the route oral or sc needs it too
     "absorption_rate": Leaf("1/h", ANTIBODY, "absorption_rate"),  # the same
-    "infusion": Leaf("h", BISPHOSPHONATES, "infusion_h"),
+    "infusion": Leaf("h", (), "infusion_h"),
     "pharmacokinetics": {
         "central_volume": Leaf("L", _KINETIC, "central_volume"),
         "clearance_excretion": Leaf("L/h", _KINETIC, "clearance_excretion"),
@@ -215,15 +215,29 @@ _FRACTION = (
 )  # fmt: skip
 
 
+def find_fault(field: str, value: float) -> str:
+    """Return why a field of `Drug` cannot have a value, as "must ...", or an empty text."""
+    if field in _FRACTION and value > 1:
+        return f"must be between 0 and 1; write '{value:g} %' for percent"
+    if field in _POSITIVE and not value > 0:
+        return "must be above 0"
+    return "" if value >= 0 else "must not be below 0"
+
+
+def list_classes(layout: Any) -> tuple[str, ...]:
+    """Return the classes that need a number of a part of the layout."""
+    if isinstance(layout, Leaf):
+        return layout.required_for
+    inner = layout if isinstance(layout, list) else layout.values()
+    return tuple(dict.fromkeys(name for entry in inner if isinstance(entry, (Leaf, dict)) for name in list_classes(entry)))
+
+
 def _check_drug(drug: Drug) -> None:
     for item in fields(drug):
         value = getattr(drug, item.name)
-        if not isinstance(value, float):
-            continue
-        if not value >= 0 or (item.name in _POSITIVE and value == 0):
-            raise InputError(f"drug {drug.name}: {item.name} = {value} is not allowed")
-        if item.name in _FRACTION and value > 1:
-            raise InputError(f"drug {drug.name}: {item.name} = {value} is not between 0 and 1")
+        fault = find_fault(item.name, value) if isinstance(value, float) else ""
+        if fault:
+            raise InputError(f"drug {drug.name}: {item.name} = {value} {fault}")
     if len(drug.peripheral) > MOST_TISSUES:
         raise InputError(f"drug {drug.name}: {len(drug.peripheral)} peripheral tissues; at most {MOST_TISSUES}")
     for tissue in drug.peripheral:

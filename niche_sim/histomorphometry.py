@@ -282,6 +282,7 @@ def tabulate(found: Mapping[str, Estimate], oestrogen: str) -> pd.DataFrame:
             far = max(reference.low - estimate.mean, estimate.mean - reference.high, 0.0)
             slack = AGREEMENT * estimate.error if math.isfinite(estimate.error) else 0.0
             agrees = "" if math.isnan(estimate.mean) else "yes" if far <= slack else "no"
+            agrees = "too few" if agrees == "no" and not math.isfinite(estimate.error) else agrees
             row |= {"literature": reference.words, "low": reference.low, "high": reference.high, "agrees": agrees}
             row["source"] = reference.source if reference.source != "none" else "recalled, no source seen"
         rows.append(row)

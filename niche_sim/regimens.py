@@ -18,6 +18,7 @@ _MINUTES_PER_H = 60.0
 class Course:
     """Doses of one drug: a single dose, or one every `interval_h` from `start_h` until before `until_h` or `doses` of them.
 
+    With `cycle_h` these `doses` begin again every `cycle_h`, until before `until_h`.
     None means: no repeat (`interval_h`), to the end of the run (`until_h`, `doses`), as in the drug's file (others).
     A scheduled dose is taken with probability `adherence`, unless its number (from 1) is in `missed`.
     """
@@ -30,6 +31,7 @@ class Course:
     route: str | None = None
     infusion_h: float | None = None
     doses: int | None = None
+    cycle_h: float | None = None
     adherence: float = 1.0
     missed: tuple[int, ...] = ()
 
@@ -110,9 +112,11 @@ def _dose_times(course: Any, end_h: float) -> Array:
         raise InputError(f"regimen: a dose of {course.dose_mg} mg is not allowed")
     if not 0 <= course.adherence <= 1:
         raise InputError(f"regimen: an adherence of {course.adherence} is not between 0 and 1")
-    if course.doses is not None and (course.doses < 1 or course.until_h is not None):
+    if course.doses is not None and (course.doses < 1 or (course.until_h is not None and course.cycle_h is None)):
         raise InputError(f"regimen: {course.doses} doses; give at least 1, and not `until` beside it")
     until = end_h if course.until_h is None else min(end_h, course.until_h)
+    if course.cycle_h is not None:
+        return _cycle_times(course, until)
     if course.interval_h is None:
         if course.doses not in (None, 1):
             raise InputError(f"regimen: {course.doses} doses need an interval")
@@ -122,3 +126,11 @@ def _dose_times(course: Any, end_h: float) -> Array:
     # The margin keeps start + k * interval == until from slipping in by rounding.
     count = max(0, int(np.ceil((until - course.start_h) / course.interval_h - 1e-9)))
     return course.start_h + course.interval_h * np.arange(count if course.doses is None else min(count, course.doses))
+
+
+def _cycle_times(course: Any, until: float) -> Array:
+    if course.interval_h is None or course.doses is None or course.doses * course.interval_h > course.cycle_h * (1 + 1e-9):
+        raise InputError("regimen: a cycle needs an interval and a number of doses that fit into it")
+    starts = np.arange(course.start_h, until - 1e-9, course.cycle_h)
+    times = (starts[:, None] + course.interval_h * np.arange(course.doses)).ravel()
+    return times[times < until - 1e-9]

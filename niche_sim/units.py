@@ -38,6 +38,10 @@ _WORDS = {
     "second": "s",
     "seconds": "s",
     "cells": "cell",
+    "litre": "L",
+    "litres": "L",
+    "liter": "L",
+    "liters": "L",
     "l": "L",
     "ml": "mL",
     "molar": "M",
@@ -98,7 +102,8 @@ def _registry() -> Any:
 def _atom(text: str) -> str:
     match = _ATOM.fullmatch(text)
     if not match:
-        raise InputError(f"{quote(text)} is not a unit" if text else "a unit ends too early")
+        comma = "; the decimal point is a point, not a comma" if text.startswith(",") else ""
+        raise InputError(f"{quote(text)} is not a unit{comma}" if text else "a unit ends too early")
     name, power = match.groups()
     # Case matters: mm is a length, mM a concentration.
     name = _WORDS.get(name, name)

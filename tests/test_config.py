@@ -469,7 +469,7 @@ def test_one_mistake_is_one_problem(changes, path, said):
         ({"start": "1 yr", "interval": "28 d", "until": "0.5 yr"}, "until", "is not after the start, '1 yr'"),
         ({"until": "1 yr"}, "until", "needs an `interval`"),
         ({"interval": "1 min"}, "interval", "is less than 1 h"),
-        ({"dose": "-4 mg"}, "dose", "is less than 0 mg"),
+        ({"dose": "-4 mg"}, "dose", "is not above 0 mg"),
         ({"dose": "4 mg/L"}, "dose", "expected a mass"),
         ({"route": "oral"}, "route", "is given iv, not oral"),
         ({"route": "nasal"}, "route", "expected one of iv, oral, sc"),

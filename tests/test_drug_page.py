@@ -72,3 +72,39 @@ def list_leaves(layout):
 def test_the_page_names_every_key_class_and_key_of_a_course():
     for key in {*DRUG_TEXT, *CLASSES, *list_leaves(DRUG_LAYOUT), *list_keys(CourseModel)}:
         assert f"`{key}`" in PAGE, key
+
+
+@pytest.mark.parametrize(("old", "new", "path", "said"), [
+    ("absorbed_fraction: ", "#", "absorbed_fraction", "a drug given oral needs it"),
+    ("absorption_rate: ", "#", "absorption_rate", "a drug given oral needs it"),
+    ("class: amino", "class: ", "effects.gamma_delta", "has no gamma_delta; that belongs to amino"),
+    ('value: "1 %", range: ["0.5 %", "2 %"]', "value: 3, range: [1, 6]", "absorbed_fraction.value", "write '3 %'"),
+    ('"10 L", range: ["6 L"', '"0 L", range: ["0 L"', "pharmacokinetics.central_volume.value", "must be above 0"),
+    ("route: oral", "route: im", "route", "absorbed like sc"),
+    ("name: inventodronate", "name: Invento 100", "name", "letters, digits"),
+    ('"80 mL/min"', '"80,5 mL/min"', "pharmacokinetics.clearance_excretion.value", "not a comma"),
+])  # fmt: skip
+def test_a_mistake_in_the_drug_of_the_page_is_told_at_its_place(folder, old, new, path, said):
+    file = folder / "inventodronate.yaml"
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+    found = [problem for problem in check_files([file]) if problem.path == path]
+    assert found and said in found[0].message and found[0].line > 1, check_files([file])
+
+
+def test_an_experiment_tells_the_mistakes_of_a_drug_and_nothing_that_follows_from_them(folder):
+    file = folder / "inventodronate.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace("potency: {value: 0.2", "potency: {value: 2"), encoding="utf-8")
+    spread = "spread: [{name: drugs.inventodronate.absorbed_fraction, cv: 0.2, status: assumed, source: none}]\n"
+    with (folder / "experiment.yaml").open("a", encoding="utf-8") as experiment:
+        experiment.write(spread)
+    (problem,) = check_files([folder / "experiment.yaml"])
+    assert problem.path.endswith("potency.value")
+
+
+def test_an_oral_drug_needs_no_infusion(folder):
+    file = folder / "inventodronate.yaml"
+    lines = file.read_text(encoding="utf-8").splitlines()
+    file.write_text("\n".join(line for line in lines if not line.startswith("infusion")), encoding="utf-8")
+    assert check_files([file]) == []

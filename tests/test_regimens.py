@@ -73,6 +73,13 @@ def test_other_courses_and_a_higher_adherence_take_none_of_the_doses_away():
     assert taken(course, key=run_key(8)) != alone
 
 
+def test_a_cycle_begins_its_doses_again():
+    two_of_five = {"interval_h": 1.0, "doses": 2, "cycle_h": 5.0}
+    assert [time for _, time in taken(Course("a", 1.0, start_h=3.0, until_h=14.0, **two_of_five))] == [3, 4, 8, 9, 13]
+    assert [time for _, time in taken(Course("a", 1.0, missed=(3,), **two_of_five), end=11.0)] == [0, 1, 6, 10]
+    assert [time for _, time in taken(Course("a", 1.0, until_h=10.0, **two_of_five))] == [0, 1, 5, 6]
+
+
 def test_amounts_are_those_of_the_doses_taken():
     drug = load_drug("zoledronate").drug
     course = Course("zoledronate", 4.0, interval_h=48.0, doses=50, adherence=0.5, missed=(2,))
@@ -84,7 +91,7 @@ def test_amounts_are_those_of_the_doses_taken():
 
 @pytest.mark.parametrize("keys", [
     {"adherence": 1.1}, {"adherence": -0.1}, {"adherence": float("nan")}, {"doses": 0}, {"doses": 2, "until_h": 9.0},
-    {"doses": 2, "interval_h": None},
+    {"doses": 2, "interval_h": None}, {"cycle_h": 9.0}, {"cycle_h": 9.0, "doses": 10}, {"cycle_h": 9.0, "interval_h": None},
 ])  # fmt: skip
 def test_impossible_courses_are_refused(keys):
     with pytest.raises(InputError, match="regimen"):
@@ -107,6 +114,12 @@ def test_impossible_courses_are_refused(keys):
     ({"interval": "28 d", "missed": [2, 2]}, "missed.1", "already in the list"),
     ({"interval": "28 d", "missed": [0]}, "missed.0", "between 1 and"),
     ({"interval": "28 d", "missed": 2}, "missed", "expected a list"),
+    ({"dose": "0 mg"}, "dose", "is not above 0 mg"),
+    ({"interval": "1 d", "cycle": "28 d"}, "cycle", "number of `doses` of each cycle"),
+    ({"interval": "1 d", "doses": 14, "cycle": "10 d"}, "cycle", "is shorter than its 14 doses"),
+    ({"route": "im"}, "route", "absorbed like sc"),
+    ({"route": "sc"}, "route", "let its file say `route: sc`"),
+    ({"interval": "1 d", "adherence": 80}, "adherence", "write '80 %' for percent"),
 ])  # fmt: skip
 def test_a_mistake_of_a_course_is_told_at_its_key(course, key, said):
     problem = only(problems_of(build_experiment, experiment(course)))
@@ -122,7 +135,7 @@ def test_a_mistake_in_a_file_has_its_line_and_column(tmp_path):
 
 
 def test_a_resolved_course_is_read_again_and_full_adherence_is_none_at_all():
-    course = {"interval": "28 d", "doses": 3, "adherence": 0.7, "missed": [3, 1]}
+    course = {"interval": "1 d", "doses": 3, "cycle": "7 d", "adherence": 0.7, "missed": [3, 1]}
     built = build_experiment(experiment(course))
     assert built.arms["a"].regimen[0].missed == (1, 3)
     assert build_experiment(built.resolved()) == built

@@ -87,7 +87,7 @@ def describe(experiment: Any, found: Any, niches: int, seconds: float) -> list[s
     patients = len(found.patients)
     years = patients * niches * (experiment.spin_up_h + len(experiment.arms) * experiment.length_h) / HOURS_PER_YEAR
     speed = f"{years:.4g} patch-years in {seconds:.0f} s, {years / seconds:.2g} a second"
-    lines = [f"{patients} patients, {niches} niches each: {speed}"]
+    lines = [f"{patients} patients, {niches} {'niche' if niches == 1 else 'niches'} each: {speed}"]
     table = found.summary
     last = table[(table["time_h"] == table["time_h"].max()) & (table["value"] == "relative")]
     shown = last.pivot(index="arm", columns="marker", values="median").reindex(list(experiment.arms))
@@ -95,6 +95,10 @@ def describe(experiment: Any, found: Any, niches: int, seconds: float) -> list[s
         lines += ["", f"median of each marker over its own baseline, at {format_time(float(table['time_h'].max()))}"]
         listed = shown[[name for name in ("ctx", "ntx", "p1np", "bmd_spine") if name in shown]]
         lines += listed.round(3).to_string().splitlines()
+    lost = [name for name in ("ctx", "ntx", "p1np") if name not in shown]
+    if lost:
+        named = ", ".join(lost)
+        lines += ["", f"no baseline for {named}: no bone was worked on before treatment; take more patches, or larger ones"]
     if found.baseline_h < SHORTEST_BASELINE_H:
         lines += ["", "an arm begins before 30 d: the baseline is the first visit, which treatment already touches"]
     assumed = sum(item.status == "assumed" for item in experiment.parameters.values())

@@ -71,7 +71,7 @@ def plan(experiment: str, length: str | None, settings: tuple[str, ...], as_json
 def sources(experiment: str, settings: tuple[str, ...], bibtex: bool) -> None:
     """Print every number that EXPERIMENT uses with range, status and source, and the papers behind them."""
     from niche_sim.config import load_experiment
-    from niche_sim.store.sources import collect_rows, count_statuses, list_papers, write_bibtex
+    from niche_sim.store.sources import collect_rows, count_statuses, list_papers, read_references, write_bibtex
 
     rows = collect_rows(load_experiment(experiment, sets=settings))
     papers = list_papers(rows)
@@ -86,6 +86,9 @@ def sources(experiment: str, settings: tuple[str, ...], bibtex: bool) -> None:
     counts = ", ".join(f"{count} {status}" for status, count in count_statuses(rows).items())
     click.echo(f"\n{len(rows)} numbers: {counts}")
     click.echo(f"{len(papers)} papers (--bibtex prints them): " + ", ".join(papers))
+    own = [key for key in papers if key not in read_references()]
+    if own:
+        click.echo(f"not in the shipped references.bib: {', '.join(own)}")
 
 
 @click.command(short_help="Print the JSON Schema of experiment files.")

@@ -250,7 +250,8 @@ def _check_drug_name(report: Report, path: Path, entry: Any) -> None:
 
 
 def note_unknown_drug(report: Report, path: Path, drug: str, known: list[str]) -> None:
-    report.add((*path, "drug"), "name", f"unknown drug {quote(drug)}{suggest(drug, known)}")
+    own = "; one of your own is listed in the experiment: `drugs: {NAME: ./NAME.yaml}`"
+    report.add((*path, "drug"), "name", f"unknown drug {quote(drug)}{suggest(drug, known)}{own}")
 
 
 def _read_drugs(report: Report, courses: list[tuple[Path, CourseModel]]) -> dict[str, DrugFile]:

@@ -100,7 +100,9 @@ def check_course(report: Report, path: Path, course: CourseModel, length_h: floa
 
 def _check_numbers(report: Report, path: Path, course: CourseModel) -> None:
     """Check how many doses there are, and that those missed are among them."""
-    if course.doses is not None and course.until_h is not None:
+    if course.cycle_h is not None:
+        _check_cycle(report, path, course)
+    elif course.doses is not None and course.until_h is not None:
         report.add((*path, "doses"), "value", "`doses` and `until` both end the course; give one of them", key=True)
     if course.interval_h is None and (course.doses or 1) > 1:
         report.add((*path, "doses"), "value", f"{course.doses} doses need an `interval`", key=True)
@@ -113,8 +115,21 @@ def _check_numbers(report: Report, path: Path, course: CourseModel) -> None:
             report.add((*path, "missed", i), "range", f"there is no dose {number}; the course has {there}")
 
 
+def _check_cycle(report: Report, path: Path, course: CourseModel) -> None:
+    """Check that the doses of a cycle fit into it."""
+    assert course.cycle_h is not None
+    if course.interval_h is None or course.doses is None:
+        message = "`cycle` needs the `interval` and the number of `doses` of each cycle"
+        report.add((*path, "cycle"), "value", message, key=True)
+    elif course.doses * course.interval_h > course.cycle_h * (1 + 1e-9):
+        lasts = write(course.doses * course.interval_h, "h")
+        report.add((*path, "cycle"), "range", f"is shorter than its {course.doses} doses, {lasts}")
+
+
 def _count_doses(course: CourseModel) -> int | None:
     """Return how many doses a course has, None if it goes on to the end of the run."""
+    if course.cycle_h is not None:
+        return None
     if course.interval_h is None:
         return 1
     if course.until_h is not None and course.doses is None:
@@ -132,6 +147,8 @@ def check_route(report: Report, path: Path, course: CourseModel, drug: DrugFile)
         allowed.append("oral")
     if course.route is not None and course.route not in allowed:
         message = f"{drug.name} is given {' or '.join(allowed)}, not {course.route}"
+        if course.route == "sc":
+            message += "; to give it both ways, let its file say `route: sc` and the courses by vein `route: iv`"
         report.add((*path, "route"), "value", message)
     infusion = drug.drug.infusion_h if course.infusion_h is None else course.infusion_h
     if course.infusion_h is not None and (course.route or own) != "iv":

@@ -1,15 +1,29 @@
 """Drug files: their text keys, their numbers with provenance, and the drug that the host gives."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from niche_sim.config.numbers import read_number
 from niche_sim.config.problems import Path, suggest
 from niche_sim.config.report import Report
-from niche_sim.drugs import DRUG_LAYOUT, DRUG_TEXT, Drug, Leaf, drug_from_mapping
+from niche_sim.drugs import (
+    CLASSES,
+    CYTOTOXIC,
+    DRUG_LAYOUT,
+    DRUG_TEXT,
+    OVARIAN,
+    Drug,
+    Leaf,
+    drug_from_mapping,
+    find_fault,
+    list_classes,
+)
 from niche_sim.errors import InputError
 from niche_sim.kinds import MOST_TISSUES
 from niche_sim.units import quote
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,7 @@ def read_drug(report: Report, path: Path, name: str | None = None) -> DrugFile |
         report.add((*path, "name"), "name", f"the drug is called {quote(data['name'])}, but asked for as {name!r}")
     mapping = {key: data[key] for key in DRUG_TEXT if key in data}
     numbers: dict[str, Any] = {}
+    _check_absorption(report, path, data)
     _read_group(report, path, DRUG_LAYOUT, str(data.get("class")), mapping, numbers)
     if len(report.problems) > before:
         return None
@@ -58,6 +73,14 @@ def read_drug(report: Report, path: Path, name: str | None = None) -> DrugFile |
     return DrugFile(drug.name, str(data.get("title", "")), drug.drug_class, drug.route, mapping, numbers, drug)
 
 
+def _check_absorption(report: Report, path: Path, data: dict[str, Any]) -> None:
+    """Note what is missing for a drug that is not injected into blood."""
+    if data.get("route") in ("oral", "sc") and data.get("class") not in (*CYTOTOXIC, *OVARIAN):
+        for key in ("absorbed_fraction", "absorption_rate"):
+            if key not in data:
+                report.add((*path, key), "missing", f"missing: a drug given {data['route']} needs it", key=True)
+
+
 def _check_text(report: Report, path: Path, data: dict[str, Any], words: tuple[str, ...]) -> None:
     key = path[-1]
     if key not in data:
@@ -66,8 +89,10 @@ def _check_text(report: Report, path: Path, data: dict[str, Any], words: tuple[s
     if not isinstance(value, str) or not 0 < len(value) <= 300:
         report.add(path, "type", f"expected a text, not {quote(value)}")
     elif words and value not in words:
-        hint = suggest(value, words)
+        hint = "; what goes into a muscle is absorbed like sc" if value in ("im", "intramuscular") else suggest(value, words)
         report.add(path, "value", f"unknown {key} {quote(value)}{hint}")
+    elif key == "name" and not _NAME.fullmatch(value):
+        report.add(path, "value", f"a name is at most 64 letters, digits, _, - and ., not {quote(value)}")
 
 
 def _read_group(
@@ -84,6 +109,9 @@ def _read_group(
         here = (*path, key)
         if key not in data:
             _note_missing(report, here, entry, drug_class)
+        elif isinstance(entry, dict) and drug_class in CLASSES and drug_class not in _list_owners(key, entry):
+            owners = " or ".join(_list_owners(key, entry))
+            report.fail(here, "value", f"the class {drug_class} has no {key}; that belongs to {owners}", key=True)
         elif isinstance(entry, Leaf):
             mapping[key], numbers[key] = _read_leaf(report, here, entry)
         elif isinstance(entry, list):
@@ -93,9 +121,19 @@ def _read_group(
             _read_group(report, here, entry, drug_class, mapping[key], numbers[key])
 
 
+def _list_owners(key: str, layout: dict[str, Any]) -> tuple[str, ...]:
+    """Return the classes that a group belongs to; chemotherapy stops the ovary too."""
+    return (*list_classes(layout), *(CYTOTOXIC if key == "ovary" else ()))
+
+
 def _read_leaf(report: Report, path: Path, entry: Leaf) -> tuple[dict[str, Any], float]:
     number = read_number(report, path, entry.unit, ".".join(str(key) for key in path))
-    return (number.plain(), number.value) if number else ({}, 0.0)
+    if number is None:
+        return {}, 0.0
+    fault = find_fault(entry.field, number.value)
+    if fault:
+        report.add((*path, "value"), "range", fault)
+    return number.plain(), number.value
 
 
 def _read_tissues(report: Report, path: Path, layout: dict[str, Any]) -> tuple[list[Any], list[Any]]:

@@ -146,7 +146,7 @@ def _check_file(path: str) -> None:
     elif kind == "parameters":
         read_parameters(report, (), _layout_for(FilePath(path)), "")
     elif kind == "drugs":
-        read_drug(report, ())
+        read_drug(report, (), FilePath(path).stem)
     elif kind == "scenes":
         read_scene(report, ())
     elif kind == "patients":

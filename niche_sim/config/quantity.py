@@ -57,7 +57,8 @@ def read_quantity(
     if low is not None and number < low:
         raise refuse("range", f"{quote(value)} is less than {texts[0] or low}")
     if high is not None and number > high:
-        raise refuse("range", f"{quote(value)} is more than {texts[1] or high}")
+        percent = f"; write '{value:g} %' for percent" if high <= 1.0 and isinstance(value, (int, float)) else ""
+        raise refuse("range", f"{quote(value)} is more than {texts[1] or high}{percent}")
     return number
 
 
@@ -144,6 +145,8 @@ def choice(*words: str) -> Reading:
         if not isinstance(value, str) or value not in words:
             hint = suggest(value, words)
             near = hint if "did you mean" in hint else ""
+            if value in ("im", "intramuscular") and "sc" in words:
+                near = "; what goes into a muscle is absorbed like sc"
             raise refuse("value", f"expected one of {', '.join(words)}, not {quote(value)}{near}")
         return value
 

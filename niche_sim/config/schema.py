@@ -114,17 +114,19 @@ class RecordModel(Strict):
 class CourseModel(Strict):
     """Doses of one drug: one dose at `start`, or one every `interval` until before `until` or as many as `doses`.
 
+    With a `cycle` the `doses` begin again every `cycle`, until before `until`.
     A dose that is due is taken with the probability `adherence`; those whose numbers (from 1) are in `missed` are not.
     """
 
     drug: Name
-    dose_mg: Annotated[float, quantity("0 mg", "100 g", unit="mg")] = Field(alias="dose")
+    dose_mg: Annotated[float, quantity("0 mg", "100 g", unit="mg", above=True)] = Field(alias="dose")
     interval_h: Annotated[float, quantity("1 h", "100 yr", unit="h")] | None = Field(alias="interval", default=None)
     start_h: Annotated[float, quantity("0 h", "100 yr", unit="h")] = Field(alias="start", default=0.0)
     until_h: Annotated[float, quantity("0 h", "100 yr", unit="h")] | None = Field(alias="until", default=None)
     route: Annotated[str, choice(*ROUTES)] | None = None
     infusion_h: Annotated[float, quantity("0 h", "24 h", unit="h")] | None = Field(alias="infusion", default=None)
     doses: Annotated[int, whole(1, MOST_DOSES)] | None = None
+    cycle_h: Annotated[float, quantity("1 d", "100 yr", unit="h")] | None = Field(alias="cycle", default=None)
     adherence: Annotated[float, quantity(0, 1)] = 1.0
     missed: list[Annotated[int, whole(1, MOST_DOSES)]] = Field(default=[], max_length=MOST_DOSES)
 

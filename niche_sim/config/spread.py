@@ -19,6 +19,7 @@ CURVES = ("activation_frequency", "bone_balance", "rankl_factor", "oestradiol")
 """Curves of a patient that may differ; each is multiplied by one factor at all its times."""
 _HOST_FIELDS = {"activation_frequency": "activation"}
 
+
 @dataclass(frozen=True)
 class Spread:
     """One number that differs between patients.
@@ -69,6 +70,12 @@ def read_spread(
     return tuple(found.values())
 
 
+def _list_faulty(report: Report, drugs: Mapping[str, DrugFile]) -> list[Path]:
+    """Return the drugs that the experiment holds and that could not be read."""
+    held = report.document.get(("drugs",))
+    return [("drugs", name) for name in held if name not in drugs] if isinstance(held, dict) else []
+
+
 def _find_limits(
     report: Report, path: Path, model: SpreadModel, parameters: ParameterSet, patient: PatientFile | None,
     drugs: Mapping[str, DrugFile],
@@ -77,7 +84,10 @@ def _find_limits(
     try:
         leaves, unit = _find_leaves(model.name, parameters, patient, drugs)
     except InputError as error:
-        report.add((*path, "name"), "name", str(error))
+        head, _, rest = model.name.partition(".")
+        # A drug whose file has mistakes is not there either: those are said already.
+        if head != "drugs" or ("drugs", rest.partition(".")[0]) not in _list_faulty(report, drugs):
+            report.add((*path, "name"), "name", str(error))
         return None
     before = len(report.problems)
     low, high = 0.0, float("inf")

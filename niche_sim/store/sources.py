@@ -53,14 +53,20 @@ def list_papers(rows: Iterable[SourceRow]) -> list[str]:
     return sorted(keys - {"none", ""})
 
 
-def write_bibtex(papers: Iterable[str]) -> str:
-    """Return the BibTeX entries of the given keys from the shipped references."""
+def read_references() -> dict[str, str]:
+    """Return the shipped references, BibTeX by key."""
     text = (configs_dir() / "references.bib").read_text(encoding="utf-8")
     entries = {}
     for entry in re.split(r"(?m)^(?=@)", text):
         match = re.match(r"@\w+\{([^,\s]+),", entry)
         if match:
             entries[match.group(1)] = entry.strip() + "\n"
+    return entries
+
+
+def write_bibtex(papers: Iterable[str]) -> str:
+    """Return the BibTeX entries of the given keys from the shipped references."""
+    entries = read_references()
     return "\n".join(entries.get(key, f"% {key}: not in references.bib\n") for key in papers)
 
 

@@ -52,6 +52,7 @@ def describe_regimen(courses: Sequence[Mapping[str, Any]] | None) -> str:
         part += f" from {name_span(course['start'])}" if not str(course.get("start", "0 h")).startswith("0") else ""
         part += f" until {name_span(course['until'])}" if course.get("until") else ""
         part += f", {course['doses']} doses" if course.get("doses", 1) > 1 else ""
+        part += f", again every {name_span(course['cycle'])}" if course.get("cycle") else ""
         part += f", each taken with probability {course['adherence']:g}" if "adherence" in course else ""
         part += f", without dose {', '.join(map(str, course['missed']))}" if course.get("missed") else ""
         parts.append(part)
