@@ -58,6 +58,9 @@ def test_a_changed_table_is_named(tmp_path):
         ("model: population\nname: a\nlength: '10 d'\nevery: '1 d'\nrate: {}\n", ":5:1: rate: unknown key"),
         ("model: pk\nname: a\nlength: '1 d'\nevery: '1 h'\nkinetics: {volume: '1 L'}\ndoses: []\n", "kinetics"),
         ("model: motility\nname: a\nvoxels: [4]\ncells: 9\nspeed: '1 um/h'\nlength: '1 d'\nevery: '1 h'\n", ":4:8: cells"),
+        ("model: aspirate\nname: a\nparameters: {site_cvs: 1}\n", "did you mean 'aspirate.site_cv'"),
+        ("model: aspirate\nname: a\nparameters: {site_cv: 9}\n", ":3:23: parameters.site_cv"),
+        ("model: imaging\nname: a\nlength: 1 d\nlesions: [{time: 0 d, cells: 9}]\nimaging: {capacity: 1}\n", ":5:21"),
         ("model: bone_mean_field\nname: a\nsystem: lemaire\nparameters: {q: 1}\nlength: '1 d'\nevery: '1 d'\n", ":4:17"),
     ],
 )  # fmt: skip

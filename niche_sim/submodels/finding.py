@@ -7,7 +7,7 @@ from niche_sim.config.reader import read_document
 from niche_sim.errors import InputError
 from niche_sim.resources import configs_dir
 
-MODELS = ("fields", "population", "motility", "pk", "kill", "bone_mean_field", "bone_sbml")
+MODELS = ("fields", "population", "motility", "pk", "kill", "bone_mean_field", "bone_sbml", "aspirate", "imaging")
 
 
 def list_examples() -> list[str]:

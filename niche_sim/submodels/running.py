@@ -137,7 +137,8 @@ def run_submodel(
         write_file(place.partial / NAME, seal(manifest))
         place.publish()
     lines = [f"{name}.csv: {len(frame):,} rows: {', '.join(map(str, frame.columns))}" for name, frame in tables.items()]
-    return [*lines, f"results: {target}"]
+    told = module.describe(tables) if hasattr(module, "describe") else []
+    return [*told, *lines, f"results: {target}"]
 
 
 def _list_inputs(spec: SubModel) -> list[str]:
