@@ -19,6 +19,11 @@ TGF_BETA, IGF1, RANKL, OPG, PTHRP, CXCL12, FREE_DRUG = 0, 1, 2, 3, 4, 5, 6
 FIELD_NAMES = ("tgf_beta", "igf1", "rankl", "opg", "pthrp", "cxcl12", "free_drug")
 N_FIELDS = len(FIELD_NAMES)
 
+# Terms of niche suitability, and the niches over which it is summed up: all marrow, at bone, beside vessels.
+TERM_NAMES = ("contact", "cxcl12", "nourishment", "places", "macrophages")
+NICHE_NAMES = ("marrow", "endosteal", "perivascular")
+NO_TERM = -1
+
 # Columns of the hazard table: the competing events of one cell, drawn once a tick.
 (
     DIE_BASELINE, DIE_DEPRIVATION, DIE_CHEMOTHERAPY, DIE_DRUG, DIE_IMMUNE, DIE_PHAGOCYTOSIS,

@@ -22,13 +22,16 @@ from niche_sim.kinds import (
     MACROPHAGE,
     MODE_NAMES,
     N_SEEDED,
+    NICHE_NAMES,
     OSTEOBLAST,
     OSTEOCLAST,
     OUTCOME_NAMES,
     PRECURSOR,
+    TERM_NAMES,
 )
 from niche_sim.lattice import World, split_index
 from niche_sim.markers import Markers, find_degree
+from niche_sim.processes.suitability import survey
 from niche_sim.state import State
 from niche_sim.turnover import measure_bone, measure_turnover
 
@@ -54,14 +57,38 @@ def count_cells(state: State) -> dict[str, int]:
     }
 
 
-def measure_niche(state: State, world: World, plasma: float) -> dict[str, float]:
-    """Return means over marrow of suitability and fields, and the drug on and in bone."""
+def _survey(state: State, rates: Any, world: World) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sums of losses by niche and term with the voxels of each niche, and the term that limits each voxel."""
+    losses, limits = np.zeros((len(NICHE_NAMES), len(TERM_NAMES) + 1)), np.zeros(world.n, np.int8)
+    survey(state, rates, world, losses, limits)
+    return losses, limits
+
+
+def measure_losses(state: State, rates: Any, world: World) -> dict[str, float]:
+    """Return the loss of suitability of each niche, the mean of -ln S over its voxels, and the share of each term in it.
+
+    The loss is NaN in a niche without voxels; the shares are NaN where nothing is lost.
+    """
+    row = {}
+    for niche, (*sums, count) in zip(NICHE_NAMES, _survey(state, rates, world)[0]):
+        total = sum(sums)
+        row[f"suitability_loss_{niche}"] = float(total / count) if count else np.nan
+        for term, part in zip(TERM_NAMES, sums):
+            row[f"suitability_share_{term}_{niche}"] = float(part / total) if total > 0.0 else np.nan
+    return row
+
+
+def measure_niche(state: State, rates: Any, world: World, plasma: float) -> dict[str, float]:
+    """Return suitability by niche and what lowers it, means of fields over marrow, and the drug on and in bone."""
     voxels = state.voxels
     marrow = (voxels.is_bone == 0) & (voxels.sinusoid == 0)
-    endosteal = marrow & (voxels.contact > 0)
+    niches = {"mean": marrow, "endosteal": marrow & (voxels.contact > 0), "perivascular": voxels.perivascular == 1}
     row = {
-        "suitability_mean": float(voxels.suitability[marrow].mean()) if marrow.any() else np.nan,
-        "suitability_endosteal": float(voxels.suitability[endosteal].mean()) if endosteal.any() else np.nan,
+        f"suitability_{name}": float(voxels.suitability[niche].mean()) if niche.any() else np.nan
+        for name, niche in niches.items()
+    }
+    row |= measure_losses(state, rates, world)
+    row |= {
         "plasma_nmol_per_L": float(plasma),
         "drug_surface_fmol": float(state.drug[:, voxels.exposed > 0].sum()),
         "drug_buried_fmol": float(state.drug[:, voxels.exposed == 0].sum()),
@@ -77,13 +104,13 @@ def measure_mineral(state: State, world: World, step: int, hours: float, markers
 
 
 def observe(
-    state: State, world: World, before: np.ndarray, ticks: int, tick_h: float, plasma: float, origin: np.ndarray
+    state: State, rates: Any, world: World, before: np.ndarray, ticks: int, tick_h: float, plasma: float, origin: np.ndarray
 ) -> dict[str, Any]:
     """Return one row of the series: rates since tally `before`, `ticks` ago; counters from `origin`, that of time 0."""
     bone = measure_bone(state, world)
     turnover = measure_turnover(state, world, before, ticks, tick_h, bone["bone_surface_um2"])
     counts = {name: int((state.tally - origin)[COUNTER_NAMES.index(name)]) for name in CUMULATIVE}
-    return count_cells(state) | bone | turnover | measure_niche(state, world, plasma) | counts
+    return count_cells(state) | bone | turnover | measure_niche(state, rates, world, plasma) | counts
 
 
 def list_cells(state: State, world: World, step: int, hours: float) -> pd.DataFrame:
@@ -121,7 +148,7 @@ def list_events(log: np.ndarray, world: World, hours: float) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def draw_maps(state: State, world: World) -> dict[str, np.ndarray]:
+def draw_maps(state: State, rates: Any, world: World) -> dict[str, np.ndarray]:
     """Return copies of the maps that a picture needs, each of shape (nz, ny, nx)."""
     voxels = state.voxels
     marrow = (voxels.is_bone == 0) & (voxels.sinusoid == 0)
@@ -130,6 +157,7 @@ def draw_maps(state: State, world: World) -> dict[str, np.ndarray]:
         "mineral": voxels.mineral / FULL,
         "sinusoid": voxels.sinusoid == 1,
         "suitability": np.where(marrow, voxels.suitability, np.nan),
+        "limiting_term": _survey(state, rates, world)[1],
         "drug_surface": np.where(voxels.exposed > 0, state.drug.sum(axis=0) / area, 0.0),
         "drug_buried": np.where(voxels.exposed > 0, 0.0, state.drug.sum(axis=0) / world.face_um2),
         "laid_step": voxels.laid.copy(),

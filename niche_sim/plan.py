@@ -8,7 +8,7 @@ from niche_sim.errors import ResourceError
 
 INTERPRETER_BYTES = 440 << 20  # Python with the engine, its compiled code, tables and figures, before any niche
 COMPILER_BYTES = 850 << 20  # peak while the engine is being compiled
-MAP_BYTES = 38  # a voxel and snapshot of all maps
+MAP_BYTES = 39  # a voxel and snapshot of all maps
 SNAPSHOT_RATIO = 0.4  # compressed share of rounded fields (measured on noisy fields)
 FIGURE_BYTES = 11 << 20  # figures and report of a two-arm experiment
 STATE_RATIO = 0.15  # the state is mostly empty rows and scratch space

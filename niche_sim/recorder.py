@@ -90,7 +90,7 @@ class Recorder:
         time_h = step * self.hours
         if step in self.at["series"]:
             tally, since = self.before or (state.tally.copy(), step)
-            row = observers.observe(state, self.world, tally, step - since, self.hours, plasma, self.origin)
+            row = observers.observe(state, rates, self.world, tally, step - since, self.hours, plasma, self.origin)
             mineral = observers.measure_mineral(state, self.world, step, self.hours, self.markers)
             self.series.append({"step": step, "time_h": time_h} | row | mineral)
             self.before = (state.tally.copy(), step)
@@ -104,7 +104,7 @@ class Recorder:
         if step in self.at["fields"]:
             self.fields.append(state.fields.concentration.copy())
         if step in self.at["maps"]:
-            self.maps.append(observers.draw_maps(state, self.world))
+            self.maps.append(observers.draw_maps(state, rates, self.world))
 
     def cut(self) -> Segment:
         """Return what was recorded since the last cut, and keep it as a segment of the record."""

@@ -17,7 +17,7 @@ _CHUNK_BYTES = 8 << 20
 _AXES = ("t", "z", "y", "x")
 _UNITS = {
     "mineral": "1", "sinusoid": "1", "suitability": "1", "drug_surface": "fmol/um2", "drug_buried": "fmol/um2",
-    "laid_step": "tick", "bmu": "1",
+    "laid_step": "tick", "bmu": "1", "limiting_term": "number",
 }  # fmt: skip
 
 

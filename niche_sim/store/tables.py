@@ -23,7 +23,7 @@ _NAMED = {
     "arm": "name", "event": "name", "cause": "name", "kind": "name", "state": "name", "step": "tick", "outcome": "name",
     "ident": "identity", "parent": "identity", "clone": "identity", "z": "voxel", "y": "voxel", "x": "voxel",
     "ledger": "name", "item": "name", "entry": "name", "unit": "name", "amount": "as in column unit",
-    "patient": "count", "polarisation": "1", "suitability_mean": "1", "suitability_endosteal": "1",
+    "patient": "count", "polarisation": "1",
 }  # fmt: skip
 
 
@@ -34,6 +34,8 @@ def unit_of(column: str) -> str:
         return MARKER_UNITS[marker]
     if column in _NAMED:
         return _NAMED[column]
+    if marker == "suitability":
+        return "1"
     endings = [ending for ending in _ENDINGS if column.endswith(ending)]
     return _ENDINGS[max(endings, key=len)] if endings else "count"
 
