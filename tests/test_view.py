@@ -34,7 +34,8 @@ def result(tmp_path_factory):
 
 def test_every_figure_is_drawn(result):
     names = {path.name for path in draw_figures(result.directory)}
-    assert names == {f"{n}.{kind}" for n in ("lattice", "series", "fate", "fields") for kind in ("png", "svg")}
+    sheets = ("lattice", "series", "fate", "fields", "suitability")
+    assert names == {f"{n}.{kind}" for n in sheets for kind in ("png", "svg")}
 
 
 def test_report_is_self_contained_and_escaped(result):
@@ -43,7 +44,7 @@ def test_report_is_self_contained_and_escaped(result):
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert "src=\"http" not in page
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 5
     assert "assumed" in page
 
 

@@ -50,6 +50,21 @@ DEATHS = (
 )  # fmt: skip
 
 
+class Term(NamedTuple):
+    """How a term of niche suitability is drawn: its colour, and that of a number on it."""
+
+    label: str
+    colour: str
+    ink: str
+
+
+TERMS = {
+    "contact": Term("contact", "#0072B2", "white"), "cxcl12": Term("CXCL12", "#56B4E9", INK),
+    "nourishment": Term("nourishment", "#D55E00", "white"), "places": Term("places held by stem cells", "#F0E442", INK),
+    "macrophages": Term("macrophages", "#009E73", "white"),
+}  # fmt: skip
+
+
 def pick_arm(number: int) -> dict[str, Any]:
     """Return colour and dash of the arm of that number."""
     return {"color": ARMS[number % len(ARMS)], "linestyle": DASHES[(number // len(ARMS)) % len(DASHES)]}

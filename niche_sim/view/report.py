@@ -13,7 +13,7 @@ from niche_sim.view.common import list_regimens, name_span, name_time
 
 TITLES = {
     "lattice": "The patch", "series": "Course in time", "fate": "Fate of the tumour cells",
-    "fields": "Suitability and growth factors", "drug": "Where the drug is",
+    "fields": "Suitability and growth factors", "suitability": "What lowers suitability", "drug": "Where the drug is",
 }  # fmt: skip
 CAPTIONS = {
     "lattice": "The patch at chosen times, a row an arm. Arms start from one state and share every random draw, so what "
@@ -23,6 +23,8 @@ CAPTIONS = {
     "fate": "What happened to tumour cells until the end, by cause. The cells are competent lesions crowded into one patch; "
     "a patient has a handful, so these counts are no counts per patient.",
     "fields": "Growth factors and free drug at the last recorded time. Absolute levels are on the model's own scale.",
+    "suitability": "Suitability in the first and the last picture (middle plane), the term that takes most away at each "
+    "place, and how much each term takes away at bone and beside vessels; a place that touches both counts in both bars.",
     "drug": "Drug on the surface of bone and buried under bone laid since; middle plane, each arm with a scale of its own.",
 }
 ROWS = (
@@ -30,7 +32,8 @@ ROWS = (
     ("  of clones from blood", "cycling_arrived", "{:.0f}"),
     ("osteoclasts", "osteoclasts", "{:.0f}"), ("osteoblasts", "osteoblasts", "{:.0f}"),
     ("macrophages", "macrophages", "{:.0f}"), ("bone volume fraction", "bone_volume_fraction", "{:.4f}"),
-    ("suitability, endosteal", "suitability_endosteal", "{:.3f}"), ("drug on bone (fmol)", "drug_surface_fmol", "{:.3g}"),
+    ("suitability, endosteal", "suitability_endosteal", "{:.3f}"),
+    ("suitability, vessels", "suitability_perivascular", "{:.3f}"), ("drug on bone (fmol)", "drug_surface_fmol", "{:.3g}"),
     ("drug buried (fmol)", "drug_buried_fmol", "{:.3g}"),
 )  # fmt: skip
 
@@ -44,9 +47,10 @@ def tabulate_arms(result: Result) -> list[dict[str, Any]]:
     table = []
     for arm, frame in result.series.groupby("arm", sort=False):
         first, last = frame.iloc[0], frame.iloc[-1]
+        pairs = [(label, form, [row.get(name, np.nan) for row in (first, last)]) for label, name, form in ROWS]
         table.append({
             "arm": str(arm),
-            "rows": [(label, form.format(first[name]), form.format(last[name])) for label, name, form in ROWS],
+            "rows": [(label, *map(form.format, values)) for label, form, values in pairs],
             "resorption": float(frame["resorption_um3_per_d"].iloc[1:].mean()) if len(frame) > 1 else 0.0,
             "fate": {
                 "woke": _total(last, "dtc_wakes_"), "fell asleep": int(last["dtc_sleeps"]),

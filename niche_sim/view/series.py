@@ -18,13 +18,15 @@ SMOOTH_DAYS = {"osteoclasts": 30, "osteoblasts": 30, "macrophages": 30, "resorpt
 # Column, heading, unit.
 SERIES: tuple[tuple[str, str, str], ...] = (
     ("dormant", "Dormant DTCs", "cells"), ("cycling", "Cycling DTCs", "cells; dotted: clones that came from blood"),
-    ("suitability_endosteal", "Endosteal suitability", "0 to 1"), ("macrophages", "Macrophages", "cells, 30-day mean"),
+    ("suitability_endosteal", "Suitability at bone", "0 to 1; dotted: beside vessels"),
+    ("macrophages", "Macrophages", "cells, 30-day mean"),
     ("osteoclasts", "Osteoclasts", "cells, 30-day mean"), ("osteoblasts", "Osteoblasts", "cells, 30-day mean"),
     ("resorption_k", "Resorption", "10³ µm³/d, 90-day mean"), ("bone_change", "Bone volume", "% change from start"),
     ("plasma_nmol_per_L", "Drug in plasma", "nmol/L, at recorded times"),
     ("drug_surface_fmol", "Drug on bone surface", "fmol"),
     ("tgf_beta_fmol_per_L", "TGF-β in marrow", "fmol/L"), ("igf1_fmol_per_L", "IGF-1 in marrow", "fmol/L"),
 )  # fmt: skip
+DOTTED = {"cycling": "cycling_arrived", "suitability_endosteal": "suitability_perivascular"}  # drawn in the same panel
 DRUG_COLUMNS = ("plasma_nmol_per_L", "drug_surface_fmol")
 
 
@@ -74,8 +76,9 @@ def _draw_series(ax: Axes, frames: Mapping[str, pd.DataFrame], order: Sequence[s
         if name in SMOOTH_DAYS:
             ax.plot(times, frame[name], color=look["color"], linewidth=0.6, alpha=0.22, zorder=1)
         steps = "steps-post" if name in ("dormant", "cycling") else "default"
-        if name == "cycling" and frame["cycling_arrived"].any():
-            ax.plot(times, frame["cycling_arrived"], ":", color=look["color"], linewidth=1.0, drawstyle="steps-post")
+        dotted = DOTTED.get(name, "")
+        if dotted in frame and frame[dotted].any():
+            ax.plot(times, frame[dotted], ":", color=look["color"], linewidth=1.0, drawstyle=steps)
         ax.plot(times, smooth(frame, name), linewidth=1.9, drawstyle=steps, label=arm, zorder=3, **look)
     values = pd.concat([smooth(frame, name) for frame in frames.values()])
     if name in SMOOTH_DAYS and values.max() > 0:
