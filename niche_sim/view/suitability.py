@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from niche_sim.kinds import NO_TERM, TERM_NAMES
 from niche_sim.store import Result
 from niche_sim.view import palette
-from niche_sim.view.common import find_voxel_um, list_regimens, middle, name_moment, name_time
+from niche_sim.view.common import find_voxel_um, list_regimens, middle, name_moment
 from niche_sim.view.lattice import MOST_COLUMNS, draw_scale_bar
 from niche_sim.view.palette import FAINT, INK
 
@@ -108,7 +108,7 @@ def _name_rows(axes: np.ndarray) -> None:
         ax.set_yticklabels([])
 
 
-def _add_keys(figure: Figure, axes: np.ndarray, norm: Normalize, late: str) -> None:
+def _add_keys(figure: Figure, axes: np.ndarray, norm: Normalize) -> None:
     """Put the colour bar beside the first row, the names of the colours beside the second, a note beside the bars."""
     for ax in axes:
         ax.set_axis_off()
@@ -120,7 +120,7 @@ def _add_keys(figure: Figure, axes: np.ndarray, norm: Normalize, late: str) -> N
     handles = [Patch(facecolor=look.colour, label=look.label) for look in looks[::-1]]  # as they are stacked
     handles += [Patch(facecolor=palette.BONE, label="bone"), Patch(facecolor=palette.SINUSOID, label="sinusoid")]
     axes[1].legend(handles=handles, loc="center left", bbox_to_anchor=(0, 0.5), frameon=False, fontsize=10)
-    text = f"numbers: share of\nthe loss; arms: mean\n{late}"
+    text = "numbers: share of the loss\narms: mean over the\nsecond half of the run"
     axes[2].text(0.06, 0.5, text, transform=axes[2].transAxes, va="center", fontsize=10, color=FAINT, linespacing=1.4)
 
 
@@ -146,8 +146,7 @@ def suitability_sheet(result: Result) -> Figure | None:
     shape = panels[0].maps["mineral"].shape
     draw_scale_bar(axes[0][0], shape[1], shape[0], find_voxel_um(result))
     _name_rows(axes)
-    end = float(result.series["time_h"].max())
-    _add_keys(figure, axes[:, -1], norm, f"from {name_time(end / 2)} to {name_time(end)}")
+    _add_keys(figure, axes[:, -1], norm)
     last = name_moment(float(result.map_times_h(result.arms[0])[-1]))
-    figure.suptitle(f"Niche suitability before and after {last}", fontsize=14, fontweight="bold", x=0.01, ha="left")
+    figure.suptitle(f"Niche suitability before and after {last}\n", fontsize=15, fontweight="bold", x=0.01, ha="left")
     return figure
