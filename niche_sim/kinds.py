@@ -42,10 +42,20 @@ N_DEATHS = 10
 NOTHING = -1
 
 # Rows of the event log.
-(LOG_BIRTH, LOG_DEATH, LOG_WAKE, LOG_SLEEP, LOG_ARRIVAL, LOG_EGRESS, LOG_FUSION, LOG_BMU_START, LOG_BMU_END) = range(9)
-LOG_NAMES = ("birth", "death", "wake", "sleep", "arrival", "egress", "fusion", "bmu_start", "bmu_end")
-LOG_COLUMNS = ("step", "event", "cause", "kind", "ident", "parent", "clone", "voxel")
+(LOG_BIRTH, LOG_DEATH, LOG_WAKE, LOG_SLEEP, LOG_ARRIVAL, LOG_EGRESS, LOG_FUSION, LOG_BMU_START, LOG_BMU_END,
+ LOG_SEED) = range(10)  # fmt: skip
+LOG_NAMES = ("birth", "death", "wake", "sleep", "arrival", "egress", "fusion", "bmu_start", "bmu_end", "seed")
+LOG_COLUMNS = ("step", "event", "cause", "kind", "ident", "parent", "clone", "voxel", "place", "tgf_beta", "suitability")
+# What the log holds of a concentration (nmol/L) and of suitability: whole numbers of such a part.
+TGF_BETA_PARTS, SUITABILITY_PARTS = 1e12, 1e6
 KIND_BMU = 5
+
+# Places of a cell: what bone it touches, plus BESIDE_VESSEL at a vessel; NO_PLACE of a BMU.
+IN_MARROW, ON_LINING, ON_OPEN_BMU, ON_FORMING_BMU, BESIDE_VESSEL, NO_PLACE = 0, 1, 2, 3, 4, 8
+PLACE_NAMES = (
+    "marrow", "endosteal", "remodelling", "forming",
+    "perivascular", "endosteal+perivascular", "remodelling+perivascular", "forming+perivascular", "",
+)  # fmt: skip
 
 # Random streams: adding one never reshuffles another.
 (

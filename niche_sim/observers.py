@@ -18,19 +18,25 @@ from niche_sim.kinds import (
     LOG_COLUMNS,
     LOG_DEATH,
     LOG_NAMES,
+    LOG_SEED,
     LOG_WAKE,
     MACROPHAGE,
     MODE_NAMES,
     N_SEEDED,
     NICHE_NAMES,
+    NO_PLACE,
     OSTEOBLAST,
     OSTEOCLAST,
     OUTCOME_NAMES,
+    PLACE_NAMES,
     PRECURSOR,
+    SUITABILITY_PARTS,
     TERM_NAMES,
+    TGF_BETA_PARTS,
 )
 from niche_sim.lattice import World, split_index
 from niche_sim.markers import Markers, find_degree
+from niche_sim.places import describe_place
 from niche_sim.processes.suitability import survey
 from niche_sim.state import State
 from niche_sim.turnover import measure_bone, measure_turnover
@@ -131,6 +137,8 @@ def list_cells(state: State, world: World, step: int, hours: float) -> pd.DataFr
 def _name_cause(event: int, cause: int) -> str:
     if event in (LOG_DEATH, LOG_WAKE):
         return OUTCOME_NAMES[cause]
+    if event == LOG_SEED:
+        return MODE_NAMES[cause]
     return BMU_OUTCOMES[cause] if event == LOG_BMU_END else ""
 
 
@@ -144,8 +152,26 @@ def list_events(log: np.ndarray, world: World, hours: float) -> pd.DataFrame:
         "cause": [_name_cause(e, c) for e, c in zip(column["event"], column["cause"])],
         "kind": kinds[column["kind"]],
         "ident": column["ident"].astype(np.uint64), "parent": column["parent"].astype(np.uint64),
-        "clone": column["clone"], **split_index(column["voxel"], world),
+        "clone": column["clone"], **split_index(column["voxel"], world), "place": np.array(PLACE_NAMES)[column["place"]],
+        "tgf_beta_nmol_per_L": _scale(column["tgf_beta"], column["place"], TGF_BETA_PARTS),
+        "suitability": _scale(column["suitability"], column["place"], SUITABILITY_PARTS),
     })  # fmt: skip
+
+
+def _scale(values: np.ndarray, place: np.ndarray, parts: float) -> np.ndarray:
+    return np.where(place == NO_PLACE, np.nan, values / parts)
+
+
+def list_seeds(state: State, world: World) -> np.ndarray:
+    """Return the tumour cells of the start as rows of the event log: the cause is the mode they were seeded in."""
+    c = state.cells
+    rows = np.flatnonzero(c.kind[: state.living[0]] == DTC)
+    log = np.zeros((len(rows), len(LOG_COLUMNS)), "i8")
+    for entry, row in zip(log, rows):
+        v = c.voxel[row]
+        entry[:8] = 0, LOG_SEED, c.mode[row], DTC, np.int64(c.ident[row]), np.int64(c.parent[row]), c.clone[row], v
+        entry[8:] = describe_place(state, world, v)
+    return log
 
 
 def draw_maps(state: State, rates: Any, world: World) -> dict[str, np.ndarray]:

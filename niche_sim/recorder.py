@@ -88,6 +88,8 @@ class Recorder:
     def record(self, state: State, step: int, plasma: float, rates: Any) -> None:
         """Record every stream that is due at `step`; `rates` are those of the tick that ended there."""
         time_h = step * self.hours
+        if step == 0 and self.want_events:
+            self.events.append(observers.list_events(observers.list_seeds(state, self.world), self.world, self.hours))
         if step in self.at["series"]:
             tally, since = self.before or (state.tally.copy(), step)
             row = observers.observe(state, rates, self.world, tally, step - since, self.hours, plasma, self.origin)

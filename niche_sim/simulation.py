@@ -125,7 +125,8 @@ def _list_dose_events(doses: Iterable[tuple[Dose, bool]], tick_h: float) -> pd.D
             "step": int(dose.time_h // tick_h), "time_h": dose.time_h, "event": "dose" if taken else "dose_missed",
             "cause": dose.drug,
             "kind": "dose", "ident": np.uint64(0), "parent": np.uint64(0), "clone": 0,
-            "z": np.int32(-1), "y": np.int32(-1), "x": np.int32(-1),
+            "z": np.int32(-1), "y": np.int32(-1), "x": np.int32(-1), "place": "",
+            "tgf_beta_nmol_per_L": np.nan, "suitability": np.nan,
         }
         for dose, taken in doses
     ]  # fmt: skip

@@ -22,6 +22,7 @@ from niche_sim.kinds import (
     N_FIELDS,
     N_OUTCOMES,
     N_PHASES,
+    NO_PLACE,
     NOTHING,
     RECRUITING,
     RESORBING,
@@ -287,14 +288,14 @@ def is_free(voxels, v):
 
 @inner
 def log_event(state, step, event, cause, kind, ident, parent, clone, voxel):
-    """Append a row to the event log; a full log is a fault that Python raises."""
+    """Append a row without a place to the event log; a full log is a fault that Python raises."""
     row = state.log_count[0]
     if row >= state.log.shape[0]:
         state.fault[0], state.fault[1] = FAULT_LOG_FULL, step
         return
     state.log[row, 0], state.log[row, 1], state.log[row, 2], state.log[row, 3] = step, event, cause, kind
     state.log[row, 4], state.log[row, 5] = np.int64(ident), np.int64(parent)
-    state.log[row, 6], state.log[row, 7] = clone, voxel
+    state.log[row, 6], state.log[row, 7], state.log[row, 8] = clone, voxel, NO_PLACE
     state.log_count[0] = row + 1
 
 

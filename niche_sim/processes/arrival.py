@@ -24,9 +24,13 @@ from niche_sim.kinds import (
     S_ARRIVAL_IDENT,
 )
 from niche_sim.lattice import count_cubes
-from niche_sim.state import add_cell, is_free, log_event
+from niche_sim.places import log_cell
+from niche_sim.state import add_cell, is_free
 
-READS = ("voxels.suitability", "voxels.is_bone", "voxels.sinusoid", "voxels.perivascular")
+READS = (
+    "voxels.suitability", "voxels.is_bone", "voxels.sinusoid", "voxels.perivascular", "voxels.contact", "voxels.owner",
+    "fields.concentration", "bmus.phase",
+)  # fmt: skip
 WRITES = ("living", "cells", "load", "hazard", "voxels.occupant", "tally", "blood", "log", "log_count")
 
 
@@ -52,7 +56,7 @@ def _count_entrances(state, world):
 
 
 @inner
-def _enter(state, rates, tick, v, kind):
+def _enter(state, rates, world, tick, v, kind):
     ident = child_identity(tick.key, v, tick.step, S_ARRIVAL_IDENT)
     # An arriving tumour cell founds a lesion of its own, named by its identity.
     clone = np.int64(ident >> np.uint64(2)) if kind == DTC else 0
@@ -65,7 +69,7 @@ def _enter(state, rates, tick, v, kind):
     if kind == DTC:
         state.cells.mode[row] = CYCLING
         state.tally[N_ARRIVALS] += 1
-        log_event(state, tick.step, LOG_ARRIVAL, 0, kind, ident, 0, clone, v)
+        log_cell(state, world, tick.step, LOG_ARRIVAL, 0, row, np.uint64(0))
 
 
 @inner
@@ -90,9 +94,9 @@ def run(state, rates, world, host, tick):
         if u >= -math.expm1(-total * tick.hours):
             continue
         if which * total < h_precursor:
-            _enter(state, rates, tick, v, PRECURSOR)
+            _enter(state, rates, world, tick, v, PRECURSOR)
         elif which * total < h_precursor + h_macrophage:
-            _enter(state, rates, tick, v, MACROPHAGE)
+            _enter(state, rates, world, tick, v, MACROPHAGE)
         else:
-            _enter(state, rates, tick, v, DTC)
+            _enter(state, rates, world, tick, v, DTC)
     state.blood[0] *= math.exp(-math.log(2.0) * tick.hours / a.ctc_half_life)

@@ -44,10 +44,14 @@ from niche_sim.kinds import (
     WAKE_SPONTANEOUS,
     WAKE_SPROUTING,
 )
-from niche_sim.state import add_cell, is_free, log_event, remove_cell
+from niche_sim.places import log_cell
+from niche_sim.state import add_cell, is_free, remove_cell
 from niche_sim.surface import find_territory, rebind_nearby
 
-READS = ("voxels.is_bone", "voxels.sinusoid", "voxels.exposed")
+READS = (
+    "voxels.is_bone", "voxels.sinusoid", "voxels.exposed", "voxels.contact", "voxels.perivascular", "voxels.owner",
+    "voxels.suitability", "fields.concentration", "bmus.phase",
+)  # fmt: skip
 WRITES = (
     "living", "cells", "load", "hazard", "wish", "voxels.corpse", "voxels.claim", "voxels.claimer",
     "voxels.occupant", "duty", "tally", "blood", "drug", "drug_ledger", "body", "log", "log_count",
@@ -143,23 +147,20 @@ def _divide(state, world, tick):
                 return
             cells.mode[born] = CYCLING
             state.tally[N_BIRTHS] += 1
-            log_event(state, tick.step, LOG_BIRTH, 0, DTC, ident, cells.ident[row], cells.clone[row], w)
+            log_cell(state, world, tick.step, LOG_BIRTH, 0, born, cells.ident[row])
     for row in range(mothers):
         if wish[row] >= 0:
             voxels.claimer[wish[row]], voxels.claim[wish[row]] = -1, np.uint64(0)
 
 
 @inner
-def _record_death(state, tick, row):
+def _record_death(state, world, tick, row):
     cells = state.cells
     cause, kind = cells.outcome[row], cells.kind[row]
     if kind == PRECURSOR:
         state.tally[CELLS_LOST] += 1  # thousands return to blood: counted, not logged
         return
-    log_event(
-        state, tick.step, LOG_DEATH, cause, kind, cells.ident[row], cells.parent[row], cells.clone[row],
-        cells.voxel[row],
-    )  # fmt: skip
+    log_cell(state, world, tick.step, LOG_DEATH, cause, row, cells.parent[row])
     if kind == DTC:
         state.tally[N_DEATHS_FIRST + cause] += 1
     if kind == OSTEOCLAST:
@@ -167,7 +168,7 @@ def _record_death(state, tick, row):
 
 
 @inner
-def _switch_mode(state, tick, row):
+def _switch_mode(state, world, tick, row):
     cells = state.cells
     outcome = cells.outcome[row]
     if WAKE_SPONTANEOUS <= outcome <= WAKE_SPROUTING:
@@ -180,9 +181,7 @@ def _switch_mode(state, tick, row):
         event = LOG_SLEEP
     else:
         return
-    log_event(
-        state, tick.step, event, outcome, DTC, cells.ident[row], cells.parent[row], cells.clone[row], cells.voxel[row]
-    )
+    log_cell(state, world, tick.step, event, outcome, row, cells.parent[row])
 
 
 @inner
@@ -204,12 +203,9 @@ def _leave(state, rates, world, tick, row):
         state.tally[N_EGRESS] += 1
         state.tally[CELLS_LEFT] += 1
         state.blood[0] += rates.arrival.reseeding_share
-        log_event(
-            state, tick.step, LOG_EGRESS, 0, DTC, cells.ident[row], cells.parent[row], cells.clone[row],
-            cells.voxel[row],
-        )  # fmt: skip
+        log_cell(state, world, tick.step, LOG_EGRESS, 0, row, cells.parent[row])
     elif 0 <= outcome < N_DEATHS:
-        _record_death(state, tick, row)
+        _record_death(state, world, tick, row)
         if cells.kind[row] == OSTEOCLAST:
             _empty(state, rates, world, row)
         if cells.kind[row] != PRECURSOR:
@@ -226,7 +222,7 @@ def run(state, rates, world, host, tick):
     _draw(state, tick)
     _divide(state, world, tick)
     for row in range(state.living[0]):
-        _switch_mode(state, tick, row)
+        _switch_mode(state, world, tick, row)
     row = 0
     while row < state.living[0]:
         if not _leave(state, rates, world, tick, row):

@@ -39,13 +39,14 @@ from niche_sim.kinds import (
     VACANT,
 )
 from niche_sim.lattice import displace
+from niche_sim.places import log_cell
 from niche_sim.signals import free_rankl, hill, saturate
-from niche_sim.state import add_cell, is_free, log_event, move_cell, remove_cell, update_tissue
+from niche_sim.state import add_cell, is_free, move_cell, remove_cell, update_tissue
 from niche_sim.surface import find_territory, is_near_side, rebind_nearby
 
 READS = (
-    "voxels.owner", "voxels.sector", "voxels.sinusoid", "voxels.perivascular", "fields.concentration", "bmus.ident",
-    "bmus.claims", "bmus.phase", "normal", "claimed", "host.rankl_block",
+    "voxels.owner", "voxels.sector", "voxels.sinusoid", "voxels.perivascular", "voxels.suitability", "fields.concentration",
+    "bmus.ident", "bmus.claims", "bmus.phase", "normal", "claimed", "host.rankl_block",
 )  # fmt: skip
 WRITES = (
     "living", "cells", "load", "hazard", "voxels.stored", "voxels.mineral", "voxels.debt", "voxels.occupant",
@@ -153,7 +154,7 @@ def _fuse(state, rates, world, host, tick, slot, sector):
     state.cells.clock[row] = draw_lifespan(rates, tick.key, ident, tick.step)
     state.duty[slot, sector] = OCCUPIED
     state.tally[N_FUSIONS] += 1
-    log_event(state, tick.step, LOG_FUSION, 0, OSTEOCLAST, ident, bmus.ident[slot], 0, place)
+    log_cell(state, world, tick.step, LOG_FUSION, 0, row, bmus.ident[slot])
 
 
 @inner

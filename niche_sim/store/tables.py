@@ -23,7 +23,7 @@ _NAMED = {
     "arm": "name", "event": "name", "cause": "name", "kind": "name", "state": "name", "step": "tick", "outcome": "name",
     "ident": "identity", "parent": "identity", "clone": "identity", "z": "voxel", "y": "voxel", "x": "voxel",
     "ledger": "name", "item": "name", "entry": "name", "unit": "name", "amount": "as in column unit",
-    "patient": "count", "polarisation": "1",
+    "patient": "count", "polarisation": "1", "place": "name", "suitability": "1",
 }  # fmt: skip
 
 
