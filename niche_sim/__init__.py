@@ -18,6 +18,8 @@ _HOMES = {
     "load": "niche_sim.store",
     "verify": "niche_sim.store",
     "hash_result": "niche_sim.store",
+    "follow": "niche_sim.lineage",
+    "list_lesions": "niche_sim.lineage",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -21,7 +21,7 @@ from niche_sim.lattice import World, build_world
 from niche_sim.ledgers import share_of_doses
 from niche_sim.markers import read_markers
 from niche_sim.processes import diffusion
-from niche_sim.recorder import ArmResult, Recorder, Segment
+from niche_sim.recorder import ArmResult, Recorder, Segment, stack
 from niche_sim.regimens import Course, Dose, schedule_doses
 from niche_sim.scenes import build_scene
 from niche_sim.schedule import PROCESSES, Host, Rates, Switches, Tick, advance
@@ -74,6 +74,16 @@ class Run:
     def series(self) -> pd.DataFrame:
         """The series of all arms, one row an arm and recorded time."""
         return pd.concat([arm.series for arm in self.arms.values()], ignore_index=True)
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """The events of all arms, one row an event."""
+        return stack([arm.events for arm in self.arms.values()])
+
+    @property
+    def length_h(self) -> float:
+        """How long every arm ran, h."""
+        return float(self.experiment.length_h)
 
 
 def _pack(values: Any) -> Any:

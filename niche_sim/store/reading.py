@@ -14,6 +14,7 @@ import pyarrow as pa
 from niche_sim.errors import InputError
 from niche_sim.store import arrays, tables
 from niche_sim.store.manifest import COHORT_FORMAT, NAME, SUBMODEL_FORMAT, read_manifest, read_plain_file, sha256
+from niche_sim.units import convert
 
 _DRAWN = ("figures/", "report.html", ".")  # drawn from the result afterwards, or a file manager's own
 
@@ -84,6 +85,11 @@ class Result:
     def arms(self) -> list[str]:
         """Names of the arms in their order."""
         return list(self.manifest["arms"])
+
+    @property
+    def length_h(self) -> float:
+        """How long every arm ran, h."""
+        return convert(self.experiment_mapping["time"]["length"], "h")
 
     @cached_property
     def series(self) -> pd.DataFrame:
