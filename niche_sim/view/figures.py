@@ -17,12 +17,13 @@ from niche_sim.view.drug import drug_sheet
 from niche_sim.view.fate import fate_figure
 from niche_sim.view.fields import field_sheet
 from niche_sim.view.lattice import lattice_sheet
+from niche_sim.view.lineage import lineage_figure
 from niche_sim.view.series import time_series_sheet
 from niche_sim.view.suitability import suitability_sheet
 
 SHEETS = {
-    "lattice": lattice_sheet, "series": time_series_sheet, "fate": fate_figure, "fields": field_sheet,
-    "suitability": suitability_sheet, "drug": drug_sheet,
+    "lattice": lattice_sheet, "series": time_series_sheet, "fate": fate_figure, "lineage": lineage_figure,
+    "fields": field_sheet, "suitability": suitability_sheet, "drug": drug_sheet,
 }  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from niche_sim.view.common import list_regimens, name_span, name_time
 
 TITLES = {
     "lattice": "The patch", "series": "Course in time", "fate": "Fate of the tumour cells",
-    "fields": "Suitability and growth factors", "suitability": "What lowers suitability", "drug": "Where the drug is",
+    "lineage": "Lineage of the largest clone", "fields": "Suitability and growth factors",
+    "suitability": "What lowers suitability", "drug": "Where the drug is",
 }  # fmt: skip
 CAPTIONS = {
     "lattice": "The patch at chosen times, a row an arm. Arms start from one state and share every random draw, so what "
@@ -22,6 +23,8 @@ CAPTIONS = {
     "between patches. Compare the arms, do not read a trend from one.",
     "fate": "What happened to tumour cells until the end, by cause. The cells are competent lesions crowded into one patch; "
     "a patient has a handful, so these counts are no counts per patient.",
+    "lineage": "The clone with most cells at the end of each arm: a line a cell, from its birth to its death or the end, "
+    "daughters below their mother. `niche-sim follow` tells in words where and why each cell woke, and what became of it.",
     "fields": "Growth factors and free drug at the last recorded time. Absolute levels are on the model's own scale.",
     "suitability": "Suitability in the first and the last picture (middle plane), the term that takes most away at each "
     "place, and how much each term takes away at bone and beside vessels; a place that touches both counts in both bars.",
