@@ -21,7 +21,7 @@ from niche_sim.progress import ProgressReport, format_time
 from niche_sim.store.checkpoints import SUFFIX
 
 HEAVY = ("numba", "pandas", "scipy.linalg", "scipy.stats", "pyarrow", "zarr", "matplotlib", "mesa")
-COMMANDS = ("run", "cohort", "check", "plan", "sources", "schema", "list", "hash", "verify", "plot", "report")
+COMMANDS = ("run", "cohort", "check", "plan", "sources", "schema", "list", "hash", "verify", "plot", "report", "follow")
 
 
 def call(*arguments):

@@ -16,6 +16,7 @@ import click
 from niche_sim import __version__
 from niche_sim.cli.again import branch, rerun, resume, rng
 from niche_sim.cli.cohort import cohort
+from niche_sim.cli.follow import follow
 from niche_sim.cli.inspect import check, listing, plan, schema, sources
 from niche_sim.cli.results import hash_command, histomorphometry, plot, report, verify
 from niche_sim.cli.run import ENGINE_THREAD, run
@@ -54,7 +55,7 @@ def cli() -> None:
 
 _COMMANDS = (
     run, cohort, resume, branch, rerun, check, plan, sources, schema, listing, hash_command, verify, plot, report,
-    histomorphometry, stats, rng,
+    follow, histomorphometry, stats, rng,
 )  # fmt: skip
 for _command in _COMMANDS:
     cli.add_command(_command)
