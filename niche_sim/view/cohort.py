@@ -70,8 +70,9 @@ def _explain(ax: Axes, about: dict[str, Any]) -> None:
     for arm in about["arms"]:
         text = describe_regimen((arms.get(arm) or {}).get("regimen"))
         labels.append(f" {arm}\n {text if len(text) <= 58 else text[:55] + '...'}")
-    size = 9 if len(labels) <= 5 else 7.5
-    ax.legend(lines, labels, loc="upper left", bbox_to_anchor=(0, 1.12), frameon=False, fontsize=size, borderaxespad=0)
+    size = 9 if len(labels) <= 5 else 7.5 if len(labels) <= 8 else 6.5
+    place = {"loc": "upper left", "bbox_to_anchor": (0, 1.12), "borderaxespad": 0}
+    ax.legend(lines, labels, frameon=False, fontsize=size, labelspacing=0.35, handlelength=3, **place)
     words = f"{about['patients']} patients of {about['niches']} niches each. Line: median; band: middle half of patients."
     words += "\nDotted: end of the baseline."
     ax.text(0, -0.12, words, transform=ax.transAxes, fontsize=8.5, color=FAINT, va="bottom")
