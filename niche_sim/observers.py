@@ -17,6 +17,7 @@ from niche_sim.kinds import (
     LOG_BMU_END,
     LOG_COLUMNS,
     LOG_DEATH,
+    LOG_MUTATION,
     LOG_NAMES,
     LOG_SEED,
     LOG_WAKE,
@@ -33,6 +34,7 @@ from niche_sim.kinds import (
     SUITABILITY_PARTS,
     TERM_NAMES,
     TGF_BETA_PARTS,
+    TRAIT_NAMES,
 )
 from niche_sim.lattice import World, split_index
 from niche_sim.markers import Markers, find_degree
@@ -119,6 +121,10 @@ def observe(
     return count_cells(state) | bone | turnover | measure_niche(state, rates, world, plasma) | counts
 
 
+def _name_traits(traits: int) -> str:
+    return "+".join(name for bit, name in TRAIT_NAMES.items() if traits & bit)
+
+
 def list_cells(state: State, world: World, step: int, hours: float) -> pd.DataFrame:
     """Return every living cell as a row, in order of identity."""
     n = int(state.living[0])
@@ -128,6 +134,7 @@ def list_cells(state: State, world: World, step: int, hours: float) -> pd.DataFr
     frame = pd.DataFrame({
         "step": step, "time_h": step * hours, "ident": c.ident[:n], "parent": c.parent[:n], "clone": c.clone[:n],
         "kind": np.array(KIND_NAMES)[kind], "state": mode, **split_index(c.voxel[:n], world),
+        "trait": [_name_traits(trait) if k == DTC else "" for trait, k in zip(c.trait[:n], kind)],
         "age_h": (step - c.born[:n]) * hours, "polarisation": c.polarisation[:n], "nuclei": c.nuclei[:n],
         "load_fmol_per_um2": np.where(kind == OSTEOCLAST, state.load[:n].sum(axis=1), 0.0),
     })  # fmt: skip
@@ -139,6 +146,8 @@ def _name_cause(event: int, cause: int) -> str:
         return OUTCOME_NAMES[cause]
     if event == LOG_SEED:
         return MODE_NAMES[cause]
+    if event == LOG_MUTATION:
+        return _name_traits(cause)
     return BMU_OUTCOMES[cause] if event == LOG_BMU_END else ""
 
 

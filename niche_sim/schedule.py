@@ -11,6 +11,7 @@ from niche_sim.drugs import DrugEffects
 from niche_sim.kernel import inner, kernel
 from niche_sim.kinds import FAULT_NONE
 from niche_sim.processes import (
+    angiogenesis,
     arrival,
     bone_drug,
     death,
@@ -33,7 +34,7 @@ PROCESSES = {
     "dosing": dosing, "bone_drug": bone_drug, "secretion": secretion, "diffusion": diffusion,
     "remodelling": remodelling, "osteoclasts": osteoclasts, "osteoblasts": osteoblasts, "macrophages": macrophages,
     "suitability": suitability, "arrival": arrival, "dormancy": dormancy, "division": division,
-    "migration": migration, "death": death, "egress": egress,
+    "angiogenesis": angiogenesis, "migration": migration, "death": death, "egress": egress,
 }  # fmt: skip
 
 
@@ -85,6 +86,9 @@ class Switches(NamedTuple):
     drug_gamma_delta: bool = True
     chemotherapy: bool = True
     vicious_cycle: bool = True
+    mutation: bool = True
+    angiogenic_dormancy: bool = False
+    immune_dormancy: bool = False
     suitability_contact: bool = True
     suitability_cxcl12: bool = True
     suitability_nourishment: bool = True
@@ -105,6 +109,7 @@ class Rates(NamedTuple):
     arrival: arrival.Rates
     dormancy: dormancy.Rates
     division: division.Rates
+    angiogenesis: angiogenesis.Rates
     migration: migration.Rates
     death: death.Rates
     egress: egress.Rates
@@ -138,6 +143,8 @@ def step(state, rates, world, host, tick):
         dormancy.run(state, rates, world, host, tick)
     if on.division:
         division.run(state, rates, world, host, tick)
+    if on.angiogenic_dormancy:
+        angiogenesis.run(state, rates, world, host, tick)
     if on.death:
         death.run(state, rates, world, host, tick)
     if on.egress:

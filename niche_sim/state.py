@@ -46,6 +46,7 @@ CELL = np.dtype([
     ("nuclei", "i2"),
     ("kind", "i1"),
     ("mode", "i1"),  # DORMANT or CYCLING
+    ("trait", "i1"),  # bits of RESISTANT, ADAPTED, VASCULAR
     ("outcome", "i1"),  # what the draw of this tick chose
 ], align=True)  # fmt: skip
 

@@ -137,7 +137,8 @@ def test_loads_into_inside_units(tmp_path):
     assert list(experiment.drugs) == ["zoledronate"]
     assert experiment.host_drugs()["zoledronate"].molar_mass == 272.09
     assert experiment.arms["control"].regimen == []
-    assert experiment.switches == dict.fromkeys(SWITCHES, True)
+    off = ("angiogenic_dormancy", "immune_dormancy")
+    assert experiment.switches == {name: name not in off for name in SWITCHES}
 
 
 def test_resolved_experiment_is_itself(tmp_path):

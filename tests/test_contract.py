@@ -16,7 +16,7 @@ from niche_sim import schedule, units
 from niche_sim import simulation as sim
 from niche_sim.config import SWITCHES
 from niche_sim.host import build_forcing
-from niche_sim.kinds import N_ARRIVALS
+from niche_sim.kinds import N_ARRIVALS, N_SPROUTS
 from niche_sim.processes import diffusion, fates
 from niche_sim.state import BMU, CELL, VOXEL, Fields, State, flatten
 from niche_sim.store.checkpoints import encode
@@ -58,7 +58,7 @@ UNSEEN = {
 
 
 # Read only where a tumour cell that arrives at a vessel touches a BMU.
-UNREAD = {"arrival": {"bmus.phase"}}
+UNREAD = {"arrival": {"bmus.phase"}, "angiogenesis": {"bmus.phase"}}
 
 
 @pytest.fixture(scope="module")
@@ -71,16 +71,17 @@ def probed(tmp_path_factory):
     forcing = build_forcing(doses, plan.drugs, plan.patient, plan.steps, plan.hours)
     state = sim.spin_up(plan)
     words = [sys.executable, ROOT / "tests" / "probe.py", ROOT / "tests" / "lively.yaml", "6"]
-    opened, arrived = 0, 0
+    opened, arrived, sprouted = 0, 0, 0
     for step in range(131):
         before, bone = encode(flatten(state), {"step": step}), state.voxels["is_bone"].copy()
-        tumour = state.tally[N_ARRIVALS]
+        tumour, sprouts = state.tally[N_ARRIVALS], state.tally[N_SPROUTS]
         schedule.advance(state, rates, plan.world, forcing, plan.hours, plan.key, 0, step, 1)
         state.log_count[0] = 0
         opens = bool((bone > state.voxels["is_bone"]).any())  # rare: a tick in which bone gives way
-        comes = bool(state.tally[N_ARRIVALS] > tumour)
-        if step in (10, 40, 70, 100, 130) or (opens and opened < 2) or (comes and arrived < 1):
-            opened, arrived = opened + opens, arrived + comes
+        comes, calls = bool(state.tally[N_ARRIVALS] > tumour), bool(state.tally[N_SPROUTS] > sprouts)
+        rare = (opens and opened < 2) or (comes and arrived < 1) or (calls and sprouted < 1)
+        if rare or step in (10, 40, 70, 100, 130):
+            opened, arrived, sprouted = opened + opens, arrived + comes, sprouted + calls
             (folder / f"{step}.state").write_bytes(before)
             words.append(folder / f"{step}.state")
     done = subprocess.run(words, env=os.environ | {"NUMBA_DISABLE_JIT": "1"}, capture_output=True, text=True, timeout=500)

@@ -8,8 +8,9 @@ import pytest
 
 from niche_sim.draws import run_key, uniform_pair
 from niche_sim.kernel import kernel
-from niche_sim.kinds import FORMING, RESORBING
+from niche_sim.kinds import ADAPTED, CYCLING, DIE_HYPOXIA, DIVIDE, DTC, FORMING, N_SPROUTS, RESISTANT, RESORBING, VASCULAR
 from niche_sim.lattice import build_world
+from niche_sim.processes import angiogenesis
 from niche_sim.processes.death import chemotherapy_hazard
 from niche_sim.processes.division import division_hazard
 from niche_sim.processes.dormancy import Rates as Dormancy
@@ -18,7 +19,7 @@ from niche_sim.processes.fates import choose_outcome
 from niche_sim.processes.remodelling import activation_response
 from niche_sim.processes.suitability import combine
 from niche_sim.signals import free_rankl, hill, saturate
-from niche_sim.state import allocate_state
+from niche_sim.state import add_cell, allocate_state
 from niche_sim.surface import touches_bmu
 
 DORMANCY = Dormancy(1e-5, 4e-4, 2e-4, 2.0, 2e-4, 1e-4, 0.5, 4e-4, 2e-4)
@@ -56,18 +57,63 @@ def test_resting_lining_restrains_and_released_factor_drives():
 def test_division_saturates():
     d = Bag(basal_rate=0.1, maximum_rate=1.1, igf1_half=1.0, tgf_beta_half=1.0)
     plain = division_hazard.py_func
-    assert plain(d, 0.0, 0.0) == pytest.approx(0.1)
-    assert plain(d, 1e9, 0.0) == pytest.approx(1.1)
-    assert plain(d, 1.0, 1.0) == pytest.approx(0.1 + 0.75)
+    assert plain(d, 0.0, 0.0, 0) == pytest.approx(0.1)
+    assert plain(d, 1e9, 0.0, 0) == pytest.approx(1.1)
+    assert plain(d, 1.0, 1.0, RESISTANT) == pytest.approx(0.1 + 0.75)
+
+
+def test_a_bone_adapted_cell_needs_fewer_factors():
+    d = Bag(basal_rate=0.1, maximum_rate=1.1, igf1_half=1.0, tgf_beta_half=1.0, adapted_independence=0.4)
+    plain = division_hazard.py_func
+    assert plain(d, 0.0, 0.0, ADAPTED) == pytest.approx(0.1 + 0.4)
+    assert plain(d, 1.0, 1.0, ADAPTED | RESISTANT) == pytest.approx(0.1 + 0.75 + 0.4 * 0.25)
+    assert plain(d, 1e9, 0.0, ADAPTED) == pytest.approx(1.1)
 
 
 def test_vessels_protect_from_chemotherapy_whatever_the_cycle():
-    d = Bag(quiescent_chemotherapy_share=0.05, vessel_protection=0.8)
+    d = Bag(quiescent_chemotherapy_share=0.05, vessel_protection=0.8, resistant_share=0.3)
     plain = chemotherapy_hazard.py_func
-    assert plain(d, 1.0, True, False) == 1.0
-    assert plain(d, 1.0, False, False) == 0.05
-    assert plain(d, 1.0, True, True) == pytest.approx(0.2)
-    assert plain(d, 1.0, False, True) == pytest.approx(0.01)
+    assert plain(d, 1.0, True, False, 0) == 1.0
+    assert plain(d, 1.0, False, False, ADAPTED) == 0.05
+    assert plain(d, 1.0, True, True, 0) == pytest.approx(0.2)
+    assert plain(d, 1.0, False, True, 0) == pytest.approx(0.01)
+    assert plain(d, 1.0, True, True, RESISTANT) == pytest.approx(0.06)
+
+
+def crowd(cells):
+    """A closed marrow patch with cycling tumour cells of one clone at the given voxels."""
+    world = build_world((1, 5, 5), 20.0, False)
+    state = allocate_state(world, cells=30, bmus=1, sectors=1, claim=1, drugs=1, log=9)
+    for number, voxel in enumerate(cells):
+        add_cell(state, 0, DTC, voxel, np.uint64(number + 1), np.uint64(0), 7)
+    state.cells.mode[: len(cells)] = CYCLING
+    state.hazard[: len(cells), DIVIDE] = 0.01
+    return state, world
+
+
+def run_angiogenesis(state, world, sprout_rate):
+    rates = Bag(angiogenesis=Bag(crowding=0.5, sprout_rate=sprout_rate))
+    angiogenesis.run.py_func(state, rates, world, None, Bag(step=3, hours=6.0, key=np.uint64(5)))
+
+
+def test_a_crowded_lesion_is_held_by_as_much_death_as_division():
+    state, world = crowd(range(25))
+    run_angiogenesis(state, world, 0.0)
+    assert state.hazard[:25, DIE_HYPOXIA] == pytest.approx(0.01) and not state.cells.trait[:25].any()
+    state, world = crowd([12])
+    run_angiogenesis(state, world, 0.0)
+    around = angiogenesis.find_crowding.py_func(state, world, 12)
+    assert 0 < around < 0.1 and state.hazard[0, DIE_HYPOXIA] == pytest.approx(0.01 * around / 0.5)
+
+
+def test_vessels_come_to_the_whole_lesion_once_and_free_it():
+    state, world = crowd(range(25))
+    state.cells.clone[:5] = 8
+    run_angiogenesis(state, world, 1e9)
+    assert (state.cells.trait[:25] == VASCULAR).all() and state.tally[N_SPROUTS] == 2 == state.log_count[0]
+    state.hazard[:, DIE_HYPOXIA] = 0.0
+    run_angiogenesis(state, world, 1e9)
+    assert not state.hazard[:, DIE_HYPOXIA].any() and state.tally[N_SPROUTS] == 2
 
 
 @kernel

@@ -25,8 +25,8 @@ from niche_sim.config.references import expand
 from niche_sim.config.report import Report
 from niche_sim.config.schema import (
     ARM_NAME,
+    DEFAULT_SWITCHES,
     SCENES,
-    SWITCHES,
     ChangeModel,
     CourseModel,
     ExperimentModel,
@@ -87,7 +87,7 @@ def build(report: Report, reference: ParameterSet, shortened: bool) -> Experimen
         model.population,
         parameters,
         drugs,
-        dict.fromkeys(SWITCHES, True) | _chosen(model.switches),
+        DEFAULT_SWITCHES | _chosen(model.switches),
         arms,
         record.model_copy(update={"pictures_h": _pictures(record, time.length_h)}),
         spread,

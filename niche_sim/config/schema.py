@@ -39,6 +39,9 @@ EFFECTS = (
     "drug_gamma_delta",
     "chemotherapy",
     "vicious_cycle",
+    "mutation",
+    "angiogenic_dormancy",
+    "immune_dormancy",
     "suitability_contact",
     "suitability_cxcl12",
     "suitability_nourishment",
@@ -46,7 +49,8 @@ EFFECTS = (
     "suitability_macrophages",
 )
 SWITCHES = (*PROCESSES, *EFFECTS)
-"""Everything that can be switched off, by name."""
+"""Everything that can be switched on or off, by name."""
+DEFAULT_SWITCHES = {name: name not in ("angiogenic_dormancy", "immune_dormancy") for name in SWITCHES}
 
 MOST_SEED = 2**64 - 1
 MOST_DOSES = 100_000

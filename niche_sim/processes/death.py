@@ -3,19 +3,31 @@
 baseline; deprivation x (1 - suitability); chemotherapy on cycling cells, a small part of it on dormant ones, less beside
 a vessel whatever the cycle (Carlson et al. 2019); drug by contact with laden surface, fully only in a pit where it is
 freed, never from plasma (1000-fold too low); immune: surveillance plus gamma-delta T cells woken by nitrogen-containing
-bisphosphonates, at any place. Phagocytosis is written by macrophages.
+bisphosphonates, at any place. Immune dormancy holds cycling cells in check where little TGF-beta is active, which hides
+them. Phagocytosis is written by macrophages, lack of oxygen by angiogenesis.
 """
 
 from typing import NamedTuple
 
 from niche_sim.kernel import inner, kernel
-from niche_sim.kinds import CYCLING, DIE_BASELINE, DIE_CHEMOTHERAPY, DIE_DEPRIVATION, DIE_DRUG, DIE_IMMUNE, DTC
-from niche_sim.signals import hill
+from niche_sim.kinds import (
+    CYCLING,
+    DIE_BASELINE,
+    DIE_CHEMOTHERAPY,
+    DIE_DEPRIVATION,
+    DIE_DRUG,
+    DIE_IMMUNE,
+    DTC,
+    RESISTANT,
+    TGF_BETA,
+)
+from niche_sim.signals import hill, saturate
 from niche_sim.surface import coat_density, touches_bmu
 
 READS = (
-    "living", "cells.voxel", "cells.kind", "cells.mode", "voxels.suitability", "voxels.owner", "voxels.is_bone",
-    "voxels.perivascular", "voxels.exposed", "drug", "bmus.phase", "host.chemotherapy",
+    "living", "cells.voxel", "cells.kind", "cells.mode", "cells.trait", "voxels.suitability", "voxels.owner",
+    "voxels.is_bone", "voxels.perivascular", "voxels.exposed", "drug", "bmus.phase", "fields.concentration",
+    "host.chemotherapy",
 )  # fmt: skip
 WRITES = ("hazard",)
 
@@ -32,19 +44,24 @@ class Rates(NamedTuple):
     surveillance: float
     gamma_delta_kill: float
     resting_contact_share: float
+    resistant_share: float
+    immune_control: float
+    immune_half: float
 
 
 UNITS = {
     "dormant_baseline": "1/h", "cycling_baseline": "1/h", "dormant_deprivation": "1/h", "cycling_deprivation": "1/h",
     "quiescent_chemotherapy_share": "1", "vessel_protection": "1", "surveillance": "1/h", "gamma_delta_kill": "1/h",
-    "resting_contact_share": "1",
+    "resting_contact_share": "1", "resistant_share": "1", "immune_control": "1/h", "immune_half": "nmol/L",
 }  # fmt: skip
 
 
 @kernel
-def chemotherapy_hazard(d, exposure, cycling, vessel):
+def chemotherapy_hazard(d, exposure, cycling, vessel, trait):
     """Return the hazard (1/h) of a cell under full exposure `exposure` (1/h): k x cycle share x (1 - protection)."""
     share = 1.0 if cycling else d.quiescent_chemotherapy_share
+    if trait & RESISTANT:
+        share *= d.resistant_share
     return exposure * share * (1.0 - d.vessel_protection if vessel else 1.0)
 
 
@@ -74,8 +91,11 @@ def run(state, rates, world, host, tick):
         hazard[DIE_IMMUNE] = d.surveillance
         if on.drug_gamma_delta:
             hazard[DIE_IMMUNE] += d.gamma_delta_kill * host.gamma_delta
+        if on.immune_dormancy and cycling:
+            hidden = saturate(state.fields.concentration[TGF_BETA, v], d.immune_half)
+            hazard[DIE_IMMUNE] += d.immune_control * (1.0 - hidden)
         if on.chemotherapy:
             vessel = state.voxels.perivascular[v] == 1
-            hazard[DIE_CHEMOTHERAPY] = chemotherapy_hazard(d, host.chemotherapy, cycling, vessel)
+            hazard[DIE_CHEMOTHERAPY] = chemotherapy_hazard(d, host.chemotherapy, cycling, vessel, cells.trait[row])
         if on.drug_tumour:
             hazard[DIE_DRUG] = contact_hazard(state, rates, world, v)

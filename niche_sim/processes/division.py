@@ -1,6 +1,7 @@
 """Division: a cycling tumour cell divides at a rate that saturates in IGF-1 and released TGF-beta, if it has room.
 
-hazard = basal + (max - basal) F (1 - cytostasis), F = 1 - (1 - IGF/(IGF + K1)) (1 - TGF/(TGF + K2)).
+hazard = basal + (max - basal) F (1 - cytostasis), F = 1 - (1 - IGF/(IGF + K1)) (1 - TGF/(TGF + K2)); a bone-adapted cell has
+F + independence (1 - F). A daughter turns resistant to chemotherapy, or bone-adapted, with a probability each.
 Full rate is chosen so that net growth doubles near 1.7 months (Coumans et al. 2013). The daughter takes a free face
 neighbour; two daughters that want one voxel are settled by random rank.
 """
@@ -8,14 +9,14 @@ neighbour; two daughters that want one voxel are settled by random rank.
 from typing import NamedTuple
 
 from niche_sim.kernel import inner, kernel
-from niche_sim.kinds import CYCLING, DIVIDE, DTC, IGF1, TGF_BETA
+from niche_sim.kinds import ADAPTED, CYCLING, DIVIDE, DTC, IGF1, TGF_BETA
 from niche_sim.signals import hill, saturate
 from niche_sim.state import is_free
 from niche_sim.surface import coat_density
 
 READS = (
-    "living", "cells.voxel", "cells.kind", "cells.mode", "voxels.occupant", "voxels.is_bone", "voxels.sinusoid",
-    "voxels.exposed", "drug", "fields.concentration",
+    "living", "cells.voxel", "cells.kind", "cells.mode", "cells.trait", "voxels.occupant", "voxels.is_bone",
+    "voxels.sinusoid", "voxels.exposed", "drug", "fields.concentration",
 )  # fmt: skip
 WRITES = ("hazard",)
 
@@ -27,15 +28,23 @@ class Rates(NamedTuple):
     maximum_rate: float
     igf1_half: float
     tgf_beta_half: float
+    adapted_independence: float
+    adaptation_probability: float
+    resistance_probability: float
 
 
-UNITS = {"basal_rate": "1/h", "maximum_rate": "1/h", "igf1_half": "nmol/L", "tgf_beta_half": "nmol/L"}
+UNITS = {
+    "basal_rate": "1/h", "maximum_rate": "1/h", "igf1_half": "nmol/L", "tgf_beta_half": "nmol/L",
+    "adapted_independence": "1", "adaptation_probability": "1", "resistance_probability": "1",
+}  # fmt: skip
 
 
 @kernel
-def division_hazard(d, igf1, tgf_beta):
-    """Return the division hazard (1/h) at local IGF-1 and TGF-beta (nmol/L)."""
+def division_hazard(d, igf1, tgf_beta, trait):
+    """Return the division hazard (1/h) at local IGF-1 and TGF-beta (nmol/L) of a cell with traits."""
     fed = 1.0 - (1.0 - saturate(igf1, d.igf1_half)) * (1.0 - saturate(tgf_beta, d.tgf_beta_half))
+    if trait & ADAPTED:
+        fed += d.adapted_independence * (1.0 - fed)
     return d.basal_rate + (d.maximum_rate - d.basal_rate) * fed
 
 
@@ -71,5 +80,5 @@ def run(state, rates, world, host, tick):
         v = cells.voxel[row]
         if has_room(state, world, v):
             c = state.fields.concentration
-            hazard = division_hazard(rates.division, c[IGF1, v], c[TGF_BETA, v])
+            hazard = division_hazard(rates.division, c[IGF1, v], c[TGF_BETA, v], cells.trait[row])
             state.hazard[row, DIVIDE] = hazard * cytostasis(state, rates, world, v)

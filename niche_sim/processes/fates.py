@@ -11,6 +11,7 @@ import numpy as np
 from niche_sim.draws import child_identity, rank, uniform, uniform_pair
 from niche_sim.kernel import inner, kernel
 from niche_sim.kinds import (
+    ADAPTED,
     CELLS_LEFT,
     CELLS_LOST,
     CYCLING,
@@ -22,12 +23,14 @@ from niche_sim.kinds import (
     LOG_BIRTH,
     LOG_DEATH,
     LOG_EGRESS,
+    LOG_MUTATION,
     LOG_SLEEP,
     LOG_WAKE,
     N_BIRTHS,
     N_DEATHS,
     N_DEATHS_FIRST,
     N_EGRESS,
+    N_MUTATIONS,
     N_OSTEOCLAST_DRUG,
     N_OSTEOCLAST_OTHER,
     N_OUTCOMES,
@@ -36,10 +39,12 @@ from niche_sim.kinds import (
     NOTHING,
     OSTEOCLAST,
     PRECURSOR,
+    RESISTANT,
     S_DAUGHTER_IDENT,
     S_DAUGHTER_PLACE,
     S_DAUGHTER_RANK,
     S_FATE,
+    S_MUTATION,
     SLEEP,
     WAKE_SPONTANEOUS,
     WAKE_SPROUTING,
@@ -126,7 +131,20 @@ def _draw(state, tick):
 
 
 @inner
-def _divide(state, world, tick):
+def _mutate(state, rates, world, tick, row):
+    """Let a newborn turn resistant to chemotherapy, or bone-adapted."""
+    cells, d = state.cells, rates.division
+    u, other = uniform_pair(tick.key, cells.ident[row], tick.step, S_MUTATION)
+    gained = (RESISTANT if u < d.resistance_probability else 0) | (ADAPTED if other < d.adaptation_probability else 0)
+    gained &= ~cells.trait[row]
+    if gained:
+        cells.trait[row] |= gained
+        state.tally[N_MUTATIONS] += 1
+        log_cell(state, world, tick.step, LOG_MUTATION, gained, row, cells.parent[row])
+
+
+@inner
+def _divide(state, rates, world, tick):
     """Place the daughters of this tick: claim first, then commit the winners in order of rows at the start."""
     cells, voxels = state.cells, state.voxels
     mothers = state.living[0]
@@ -145,9 +163,11 @@ def _divide(state, world, tick):
             born = add_cell(state, tick.step, DTC, w, ident, cells.ident[row], cells.clone[row])
             if born < 0:
                 return
-            cells.mode[born] = CYCLING
+            cells.mode[born], cells.trait[born] = CYCLING, cells.trait[row]
             state.tally[N_BIRTHS] += 1
             log_cell(state, world, tick.step, LOG_BIRTH, 0, born, cells.ident[row])
+            if rates.switches.mutation:
+                _mutate(state, rates, world, tick, born)
     for row in range(mothers):
         if wish[row] >= 0:
             voxels.claimer[wish[row]], voxels.claim[wish[row]] = -1, np.uint64(0)
@@ -220,7 +240,7 @@ def _leave(state, rates, world, tick, row):
 def run(state, rates, world, host, tick):
     """Draw, divide, switch modes, then remove what died or left."""
     _draw(state, tick)
-    _divide(state, world, tick)
+    _divide(state, rates, world, tick)
     for row in range(state.living[0]):
         _switch_mode(state, world, tick, row)
     row = 0

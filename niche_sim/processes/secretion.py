@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from niche_sim.kernel import inner
 from niche_sim.kinds import (
+    ADAPTED,
     CXCL12,
     CYCLING,
     DTC,
@@ -28,7 +29,7 @@ from niche_sim.kinds import (
 from niche_sim.signals import saturate
 
 READS = (
-    "cells.kind", "cells.mode", "voxels.stroma", "voxels.occupant", "voxels.is_bone", "voxels.perivascular",
+    "cells.kind", "cells.mode", "cells.trait", "voxels.stroma", "voxels.occupant", "voxels.is_bone", "voxels.perivascular",
     "voxels.contact", "fields.concentration", "bmus.phase", "site", "duty", "host.rankl_factor", "host.opg_factor",
 )  # fmt: skip
 WRITES = ("reserve", "release", "fields.secretion", "fields.uptake", "fields.gathered", "fields.changed")
@@ -51,6 +52,7 @@ class Rates(NamedTuple):
     opg_half: float
     pthrp_basal: float
     pthrp_gain: float
+    pthrp_adapted: float
     pthrp_half: float
     pthrp_on_rankl: float
     pthrp_on_opg: float
@@ -66,6 +68,7 @@ UNITS = {
     "rankl_site": "fmol/h", "opg_lining": "fmol/um2/h", "opg_osteoblast": "fmol/h", "opg_half": "nmol/L",
     "pthrp_basal": "fmol/h", "pthrp_gain": "1", "pthrp_half": "nmol/L", "pthrp_on_rankl": "1", "pthrp_on_opg": "1",
     "cxcl12_stroma": "nmol/L/h", "cxcl12_osteoblast": "fmol/h", "tumour_uptake": "1/h", "vessel_washout": "1/h",
+    "pthrp_adapted": "1",
 }  # fmt: skip
 
 TO_NMOL_PER_L = 1e9  # 1 fmol/um3 is 1e9 nmol/L
@@ -127,6 +130,8 @@ def _set_voxel(state, rates, world, host, tick, v):
     if cycling:
         driven = saturate(state.fields.concentration[TGF_BETA, v], rates.division.tgf_beta_half)
         pthrp = s.pthrp_basal * (1.0 + s.pthrp_gain * driven)
+        if state.cells.trait[row] & ADAPTED:
+            pthrp *= s.pthrp_adapted
     cxcl12 = s.cxcl12_stroma * voxels.stroma[v] + (s.cxcl12_osteoblast * per_cell if kind == OSTEOBLAST else 0.0)
     # rankl_site is added by _light_sites after this pass, into the scratch that this pass starts.
     state.fields.gathered[v] = rankl * per_cell

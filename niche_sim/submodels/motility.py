@@ -15,7 +15,7 @@ from pydantic import Field
 
 from niche_sim.config import load_parameters
 from niche_sim.config.quantity import choice, quantity, whole
-from niche_sim.config.schema import SWITCHES, is_whole
+from niche_sim.config.schema import DEFAULT_SWITCHES, is_whole
 from niche_sim.draws import run_key
 from niche_sim.host import Patient, build_forcing
 from niche_sim.kinds import CXCL12, CYCLING, DTC, MOST_HOPS, MOST_ROUNDS
@@ -112,7 +112,7 @@ def check(spec: Spec) -> Mistakes:
 def _build_rates(spec: Spec) -> Rates:
     """Return the engine's rates with the speed and taxis of this file; their usual ranges do not hold here."""
     parameters = load_parameters("human")
-    rates = build_rates(parameters, {}, dict.fromkeys(SWITCHES, True))
+    rates = build_rates(parameters, {}, DEFAULT_SWITCHES)
     record: Any = rates.migration
     record.tumour_speed, record.tumour_taxis = _barred_share(spec) * spec.speed_um_h, spec.taxis
     record.precursor_speed = record.macrophage_speed = 0.0

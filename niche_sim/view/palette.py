@@ -47,6 +47,7 @@ DEATHS = (
     ("baseline", "dtc_deaths_baseline", "#b5b5b5"), ("deprivation", "dtc_deaths_deprivation", "#E69F00"),
     ("drug contact", "dtc_deaths_drug", "#0072B2"), ("immune", "dtc_deaths_immune", "#009E73"),
     ("phagocytosis", "dtc_deaths_phagocytosis", "#56B4E9"), ("chemotherapy", "dtc_deaths_chemotherapy", "#CC79A7"),
+    ("lack of oxygen", "dtc_deaths_hypoxia", "#F0E442"),
 )  # fmt: skip
 
 
