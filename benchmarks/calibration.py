@@ -42,9 +42,9 @@ ARMS = {
 }
 # Arm, first and last day of the window, published value or range over baseline or control, band, where from, used?
 ROWS = (
-    ("zoledronate 4 mg once", 350, 380, "0.21", (0.13, 0.35), "E16, target 13", "calibrated"),
-    ("zoledronate 4 mg once", 533, 563, "0.59", (0.40, 0.80), "E16, target 13", "calibrated"),
-    ("zoledronate 5 mg once", 1050, 1095, "0.56", (0.40, 0.73), "E17, target 14", "calibrated"),
+    ("zoledronate 4 mg once", 350, 380, "0.21", (0.13, 0.35), "zoledronate_single_4mg", "calibrated"),
+    ("zoledronate 4 mg once", 533, 563, "0.59", (0.40, 0.80), "zoledronate_single_4mg", "calibrated"),
+    ("zoledronate 5 mg once", 1050, 1095, "0.56", (0.40, 0.73), "grey2010", "calibrated"),
     ("zoledronate 4 mg once", 7, 30, "0.10-0.20", (0.10, 0.20), "nadir, recalled", ""),
     ("zoledronate 4 mg q4w", 60, 120, "0.25-0.40", (0.20, 0.40), "NTX in bone metastases, recalled", ""),
     ("pamidronate 90 mg q4w", 60, 365, "0.40-0.50", (0.40, 0.50), "recalled", ""),
@@ -63,8 +63,8 @@ ROWS = (
 )  # fmt: skip
 MONTHS = (2, 3, 6, 12, 18, 24, 36)
 CURVES = {
-    "zoledronate 4 mg once": ("E16, over baseline", {12: "0.21", 18: "0.59"}),
-    "zoledronate 5 mg once": ("E17, over placebo", {12: "0.55-0.62", 24: "0.55-0.62", 36: "0.56 (0.40-0.73)"}),
+    "zoledronate 4 mg once": ("zoledronate_single_4mg, over baseline", {12: "0.21", 18: "0.59"}),
+    "zoledronate 5 mg once": ("grey2010, over placebo", {12: "0.55-0.62", 24: "0.55-0.62", 36: "0.56 (0.40-0.73)"}),
 }
 
 

@@ -81,7 +81,7 @@ COUNTER_NAMES = (
     "osteoclast_fusions", "osteoclast_deaths_drug", "osteoclast_deaths_other",
     "bmu_started", "bmu_completed", "bmu_aborted", "bmu_unused", "bmu_refused",
     "mineral_removed", "mineral_formed", "mineral_start", "cells_entered", "cells_left", "cells_lost",
-    "seeded", "bmu_perforated", "mineralising_faces", "dtc_mutations", "lesions_vascularised",
+    "seeded", "bmu_perforated", "mineralising_faces", "dtc_mutations", "dtc_sprouts",
 )  # fmt: skip
 (
     N_BIRTHS, N_SLEEPS, N_ARRIVALS, N_EGRESS,

@@ -2,7 +2,8 @@
 
 hazard = basal + (max - basal) F (1 - cytostasis), F = 1 - (1 - IGF/(IGF + K1)) (1 - TGF/(TGF + K2)); a bone-adapted cell has
 F + independence (1 - F). A daughter turns resistant to chemotherapy, or bone-adapted, with a probability each.
-Full rate is chosen so that net growth doubles near 1.7 months (Coumans et al. 2013). The daughter takes a free face
+Metastases double in some 1.7 months (Coumans et al. 2013); the full rate is above that, fields and crowds keep growth
+below it. The daughter takes a free face
 neighbour; two daughters that want one voxel are settled by random rank.
 """
 

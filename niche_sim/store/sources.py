@@ -39,6 +39,8 @@ def walk_leaves(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[Source
             yield _row(name, inner)
         elif isinstance(inner, Mapping):
             yield from walk_leaves(inner, name)
+        elif isinstance(inner, list):
+            yield from walk_leaves({str(i): item for i, item in enumerate(inner) if isinstance(item, Mapping)}, name)
 
 
 def count_statuses(rows: Iterable[SourceRow]) -> dict[str, int]:
