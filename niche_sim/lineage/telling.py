@@ -15,6 +15,11 @@ CAUSES = {
     "baseline": "died at the baseline rate", "deprivation": "died because its niche did not sustain it",
     "chemotherapy": "died of chemotherapy", "drug": "died of drug on the bone it touched",
     "immune": "was killed by immune cells", "phagocytosis": "was engulfed by a macrophage",
+    "hypoxia": "died for lack of oxygen in a crowd",
+}  # fmt: skip
+TRAITS = {
+    "resistant": "turned resistant to chemotherapy", "adapted": "turned bone-adapted",
+    "resistant+adapted": "turned resistant to chemotherapy and bone-adapted",
 }  # fmt: skip
 PLACES = {
     "marrow": "in marrow, touching neither bone nor vessel", "endosteal": "on resting bone lining",
@@ -67,7 +72,8 @@ def _say_event(event: pd.Series, bed: pd.Series | None) -> str:
     return {
         "seed": f"was there from the start, {asleep}, {where}", "arrival": f"arrived from blood, {where}",
         "birth": f"was born of cell {event['parent']}, {where}", "sleep": f"fell asleep {where}",
-        "egress": f"left to blood, {where}",
+        "egress": f"left to blood, {where}", "mutation": TRAITS.get(event["cause"], f"became {event['cause']}"),
+        "sprout": "vessels came to its lesion",
     }[kind]  # fmt: skip
 
 

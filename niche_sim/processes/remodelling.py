@@ -55,7 +55,7 @@ READS = (
 )  # fmt: skip
 WRITES = (
     "voxels.last_bmu", "voxels.debt", "voxels.owner", "voxels.sector", "normal", "site", "duty", "claimed", "bmus",
-    "entered", "tally", "opened", "log", "log_count", "finished", "finished_count",
+    "entered", "tally", "opened", "log", "log_count", "finished", "finished_count", "voxels.claim",
 )  # fmt: skip
 
 
