@@ -2,7 +2,7 @@
 
 Postmenopausal patches of 2 mm, every regimen in the same patches: resorption over that of the untreated arm, which stands
 for the baseline too, with the jackknife standard error over patches. A value is a mean over the days named, since one patch
-scatters by 30 % from month to month. Only rows called `calibrated` were used to choose parameters, on other patches.
+scatters by 30 % from month to month. Only rows called `calibrated` were used to choose parameters.
 """
 
 import sys
@@ -14,7 +14,7 @@ import pandas as pd
 import niche_sim as ns
 from niche_sim.config import build_experiment
 
-AT_ONCE = 3
+AT_ONCE = 4
 MONTH_D = 30.44
 HALF_WINDOW_D = 30
 FIRST_SEED = 101
