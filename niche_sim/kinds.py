@@ -93,6 +93,9 @@ COUNTER_NAMES = (
     N_SEEDED, N_BMU_PERFORATED, MINERALISING_FACES, N_MUTATIONS, N_SPROUTS,
 ) = range(34)  # fmt: skip
 
+# Rows of State.risk: cells by mode (DORMANT, CYCLING), free places for growth, a row to work in.
+GROWTH_RISK, SPARE_RISK = 2, 3
+
 # Faults that a kernel cannot raise: it writes code, place and step, and Python raises.
 FAULT_NONE, FAULT_CELLS_FULL, FAULT_LOG_FULL, FAULT_BMUS_FULL, FAULT_FIELD, FAULT_NOT_FINITE = range(6)
 FAULT_TEXTS = (

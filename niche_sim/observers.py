@@ -9,10 +9,14 @@ from niche_sim.kinds import (
     BMU_OUTCOMES,
     COUNTER_NAMES,
     CYCLING,
+    DIE_BASELINE,
+    DIE_HYPOXIA,
+    DIVIDE,
     DORMANT,
     DTC,
     FIELD_NAMES,
     FULL,
+    GROWTH_RISK,
     KIND_NAMES,
     LOG_BMU_END,
     LOG_COLUMNS,
@@ -23,6 +27,7 @@ from niche_sim.kinds import (
     LOG_WAKE,
     MACROPHAGE,
     MODE_NAMES,
+    N_OUTCOMES,
     N_SEEDED,
     NICHE_NAMES,
     NO_PLACE,
@@ -35,6 +40,8 @@ from niche_sim.kinds import (
     TERM_NAMES,
     TGF_BETA_PARTS,
     TRAIT_NAMES,
+    WAKE_SPONTANEOUS,
+    WAKE_SPROUTING,
 )
 from niche_sim.lattice import World, split_index
 from niche_sim.markers import Markers, find_degree
@@ -43,6 +50,8 @@ from niche_sim.processes.suitability import survey
 from niche_sim.state import State
 from niche_sim.turnover import measure_bone, measure_turnover
 
+WAKES = range(WAKE_SPONTANEOUS, WAKE_SPROUTING + 1)
+TUMOUR_DEATHS = range(DIE_BASELINE, DIE_HYPOXIA + 1)
 CUMULATIVE = tuple(name for name in COUNTER_NAMES if name.startswith(("dtc_", "osteoclast_", "bmu_")))
 
 
@@ -103,6 +112,26 @@ def measure_niche(state: State, rates: Any, world: World, plasma: float) -> dict
     }
     means = state.fields.concentration[:, voxels.is_bone == 0].mean(axis=1)
     return row | {f"{name}_nmol_per_L": float(mean) for name, mean in zip(FIELD_NAMES, means)}
+
+
+def measure_risk(passed: np.ndarray) -> dict[str, float]:
+    """Return the mean hazards (1/d) to which tumour cells were exposed, from what was added to the risk of the state.
+
+    Of dormant cells `hazard_wake_ROUTE_per_d` and `hazard_death_CAUSE_per_d`; `growth_division_per_d` and
+    `growth_death_per_d` of a cycling cell at the free places at bone and beside vessels, each such place counting alike. NaN
+    where none was at risk. `dormant_cell_days` is for how long, in days, times for how many.
+    """
+    at_risk = passed[:, N_OUTCOMES]
+    with np.errstate(invalid="ignore"):
+        mean = 24.0 * passed[:, :N_OUTCOMES] / np.where(at_risk > 0.0, at_risk, np.nan)[:, None]
+    row = {f"hazard_wake_{OUTCOME_NAMES[k]}_per_d": float(mean[DORMANT, k]) for k in WAKES}
+    row |= {f"hazard_death_{OUTCOME_NAMES[k]}_per_d": float(mean[DORMANT, k]) for k in TUMOUR_DEATHS}
+    growth = mean[GROWTH_RISK]
+    return row | {
+        "growth_division_per_d": float(growth[DIVIDE]),
+        "growth_death_per_d": float(growth[DIE_BASELINE : DIE_HYPOXIA + 1].sum()),
+        "dormant_cell_days": float(at_risk[DORMANT]) / 24.0,
+    }  # fmt: skip
 
 
 def measure_mineral(state: State, world: World, step: int, hours: float, markers: Markers) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,14 @@ class ArmResult:
     maps: dict[str, np.ndarray]
     map_times_h: np.ndarray
     final_hash_arrays: dict[str, np.ndarray]
+
+
+class Before(NamedTuple):
+    """What rates of the next row of the series are counted from: tally and risk at the step of the last row."""
+
+    tally: np.ndarray
+    risk: np.ndarray
+    step: int
 
 
 @dataclass
@@ -59,7 +67,7 @@ class Recorder:
             "fields": list_steps(record.fields_h, hours, steps), "ledgers": list_steps(record.ledgers_h, hours, steps),
             "maps": {round(t / hours) for t in record.pictures_h if round(t / hours) <= steps},
         }  # fmt: skip
-        self.before: tuple[np.ndarray, int] | None = None
+        self.before: Before | None = None
         self._clear()
 
     def _clear(self) -> None:
@@ -91,11 +99,13 @@ class Recorder:
         if step == 0 and self.want_events:
             self.events.append(observers.list_events(observers.list_seeds(state, self.world), self.world, self.hours))
         if step in self.at["series"]:
-            tally, since = self.before or (state.tally.copy(), step)
-            row = observers.observe(state, rates, self.world, tally, step - since, self.hours, plasma, self.origin)
+            before = self.before or Before(state.tally.copy(), state.risk.copy(), step)
+            ticks = step - before.step
+            row = observers.observe(state, rates, self.world, before.tally, ticks, self.hours, plasma, self.origin)
+            row |= observers.measure_risk(state.risk - before.risk)
             mineral = observers.measure_mineral(state, self.world, step, self.hours, self.markers)
             self.series.append({"step": step, "time_h": time_h} | row | mineral)
-            self.before = (state.tally.copy(), step)
+            self.before = Before(state.tally.copy(), state.risk.copy(), step)
         if step in self.at["cells"] or step in self.at["maps"]:
             self.cells.append(observers.list_cells(state, self.world, step, self.hours))
         if step in self.at["ledgers"]:

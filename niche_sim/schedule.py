@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from niche_sim import risk
 from niche_sim.drugs import DrugEffects
 from niche_sim.kernel import inner, kernel
 from niche_sim.kinds import FAULT_NONE
@@ -94,6 +95,13 @@ class Switches(NamedTuple):
     suitability_nourishment: bool = True
     suitability_places: bool = True
     suitability_macrophages: bool = True
+    wake_spontaneous: bool = True
+    wake_factors: bool = True
+    wake_lining: bool = True
+    wake_sprouting: bool = True
+    growth_factors: bool = True
+    phagocytosis: bool = True
+    osteoblast_loss: bool = True
 
 
 class Rates(NamedTuple):
@@ -149,6 +157,8 @@ def step(state, rates, world, host, tick):
         death.run(state, rates, world, host, tick)
     if on.egress:
         egress.run(state, rates, world, host, tick)
+    risk.count_cells(state, tick)
+    risk.survey_growth(state, rates, world, host, tick)
     fates.run(state, rates, world, host, tick)
     arrival.run(state, rates, world, host, tick)
     if on.migration:

@@ -21,7 +21,7 @@ from niche_sim.lattice import World, build_world
 from niche_sim.ledgers import share_of_doses
 from niche_sim.markers import read_markers
 from niche_sim.processes import diffusion
-from niche_sim.recorder import ArmResult, Recorder, Segment, stack
+from niche_sim.recorder import ArmResult, Before, Recorder, Segment, stack
 from niche_sim.regimens import Course, Dose, schedule_doses
 from niche_sim.scenes import build_scene
 from niche_sim.schedule import PROCESSES, Host, Rates, Switches, Tick, advance
@@ -45,7 +45,7 @@ class Saved:
 
     step: int
     arrays: dict[str, np.ndarray]
-    before: tuple[np.ndarray, int] | None  # tally and step of the last row of the series
+    before: Before | None
     segments: list[Segment]
 
 

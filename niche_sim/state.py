@@ -146,6 +146,7 @@ class State(NamedTuple):
     opened: np.ndarray  # float64 (2,): um2 of surface opened by recent births, and their number, both with forgetting
     blood: np.ndarray  # float64 (1,): tumour cells shed into blood and still there
     reference: np.ndarray  # float64 (2,): RANKL and OPG at quiescent surface while oestradiol is replete, nmol/L
+    risk: np.ndarray  # float64 (4, N_OUTCOMES + 1): summed hazards x h of tumour cells, last the h at risk; see risk.py
     log: np.ndarray  # int64 (rows, len(LOG_COLUMNS)), events since the last recording
     log_count: np.ndarray  # int64 (1,)
     finished: Any  # structured array FINISHED (rows of the log,), BMUs that ended since the last recording
@@ -182,7 +183,8 @@ def allocate_state(world: World, *, cells: int, bmus: int, sectors: int, claim: 
         np.zeros((bmus, claim), "i4"), np.full((bmus, sectors), -1, "i4"),
         np.zeros(len(COUNTER_NAMES), "i8"), np.zeros((drugs, 4)),
         np.zeros((drugs, MOST_TISSUES + 1)), np.zeros(1), np.zeros(drugs), np.zeros(2), np.zeros(1), np.zeros(2),
-        np.zeros((log, len(LOG_COLUMNS)), "i8"), np.zeros(1, "i8"), _table(log, FINISHED), np.zeros(1, "i8"),
+        np.zeros((4, N_OUTCOMES + 1)), np.zeros((log, len(LOG_COLUMNS)), "i8"), np.zeros(1, "i8"),
+        _table(log, FINISHED), np.zeros(1, "i8"),
         np.zeros(4, "i8"),
     )  # fmt: skip
 

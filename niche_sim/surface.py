@@ -56,14 +56,23 @@ def has_quiescent_lining(state, world, v):
 
 
 @inner
+def _is_open(state, v):
+    """Tell whether an open BMU, one that does not form yet, holds voxel `v`, bone or eroded."""
+    owner = state.voxels.owner[v]
+    return owner >= 0 and state.bmus.phase[owner] != FORMING
+
+
+@inner
 def touches_bmu(state, world, v):
-    """Tell whether marrow voxel `v` lies in or beside bone whose lining a BMU has opened and not yet refilled."""
-    if state.voxels.owner[v] >= 0 and state.bmus.phase[state.voxels.owner[v]] != FORMING:
+    """Tell whether marrow voxel `v` lies in or beside bone whose lining a BMU has opened and not yet refilled.
+
+    Bone that it has eroded counts as well: a cell over a pit has lost the lining under it, though it touches no bone.
+    """
+    if _is_open(state, v):
         return True
     for face in range(2 * world.ndim):
         w = world.neighbours[v, face]
-        owner = state.voxels.owner[w] if w >= 0 else -1
-        if owner >= 0 and state.voxels.is_bone[w] == 1 and state.bmus.phase[owner] != FORMING:
+        if w >= 0 and _is_open(state, w):
             return True
     return False
 

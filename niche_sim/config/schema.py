@@ -47,6 +47,13 @@ EFFECTS = (
     "suitability_nourishment",
     "suitability_places",
     "suitability_macrophages",
+    "wake_spontaneous",
+    "wake_factors",
+    "wake_lining",
+    "wake_sprouting",
+    "growth_factors",
+    "phagocytosis",
+    "osteoblast_loss",
 )
 SWITCHES = (*PROCESSES, *EFFECTS)
 """Everything that can be switched on or off, by name."""

@@ -76,26 +76,31 @@ def contact_hazard(state, rates, world, v):
 
 
 @inner
+def write_hazards(state, rates, world, host, v, mode, trait, hazard):
+    """Write into `hazard` (outcomes,) what a tumour cell of a mode and traits dies of in marrow voxel `v`, 1/h."""
+    d, on = rates.death, rates.switches
+    cycling = mode == CYCLING
+    need = d.cycling_deprivation if cycling else d.dormant_deprivation
+    hazard[DIE_BASELINE] = d.cycling_baseline if cycling else d.dormant_baseline
+    hazard[DIE_DEPRIVATION] = need * (1.0 - state.voxels.suitability[v]) if on.suitability else 0.0
+    hazard[DIE_IMMUNE] = d.surveillance
+    if on.drug_gamma_delta:
+        hazard[DIE_IMMUNE] += d.gamma_delta_kill * host.gamma_delta
+    if on.immune_dormancy and cycling:
+        hidden = saturate(state.fields.concentration[TGF_BETA, v], d.immune_half)
+        hazard[DIE_IMMUNE] += d.immune_control * (1.0 - hidden)
+    vessel = state.voxels.perivascular[v] == 1
+    hazard[DIE_CHEMOTHERAPY] = 0.0
+    if on.chemotherapy:
+        hazard[DIE_CHEMOTHERAPY] = chemotherapy_hazard(d, host.chemotherapy, cycling, vessel, trait)
+    hazard[DIE_DRUG] = contact_hazard(state, rates, world, v) if on.drug_tumour else 0.0
+
+
+@inner
 def run(state, rates, world, host, tick):
     """Write the death hazards of every tumour cell."""
-    cells, d, on = state.cells, rates.death, rates.switches
+    cells = state.cells
     for row in range(state.living[0]):
-        if cells.kind[row] != DTC:
-            continue
-        v = cells.voxel[row]
-        cycling = cells.mode[row] == CYCLING
-        need = d.cycling_deprivation if cycling else d.dormant_deprivation
-        hazard = state.hazard[row]
-        hazard[DIE_BASELINE] = d.cycling_baseline if cycling else d.dormant_baseline
-        hazard[DIE_DEPRIVATION] = need * (1.0 - state.voxels.suitability[v]) if on.suitability else 0.0
-        hazard[DIE_IMMUNE] = d.surveillance
-        if on.drug_gamma_delta:
-            hazard[DIE_IMMUNE] += d.gamma_delta_kill * host.gamma_delta
-        if on.immune_dormancy and cycling:
-            hidden = saturate(state.fields.concentration[TGF_BETA, v], d.immune_half)
-            hazard[DIE_IMMUNE] += d.immune_control * (1.0 - hidden)
-        if on.chemotherapy:
-            vessel = state.voxels.perivascular[v] == 1
-            hazard[DIE_CHEMOTHERAPY] = chemotherapy_hazard(d, host.chemotherapy, cycling, vessel, cells.trait[row])
-        if on.drug_tumour:
-            hazard[DIE_DRUG] = contact_hazard(state, rates, world, v)
+        if cells.kind[row] == DTC:
+            v, mode = cells.voxel[row], cells.mode[row]
+            write_hazards(state, rates, world, host, v, mode, cells.trait[row], state.hazard[row])

@@ -72,6 +72,20 @@ def has_room(state, world, v):
 
 
 @inner
+def find_hazard(state, rates, world, v, trait):
+    """Return the division hazard (1/h) of a cycling cell with traits and room in marrow voxel `v`.
+
+    With `growth_factors` off it is fed by what marrow secretes everywhere, secretion / decay, not by what resorption
+    releases.
+    """
+    igf1, tgf_beta = state.fields.concentration[IGF1, v], state.fields.concentration[TGF_BETA, v]
+    if not rates.switches.growth_factors:
+        igf1 = rates.secretion.igf1_basal / rates.diffusion.decay[IGF1]
+        tgf_beta = rates.secretion.tgf_beta_basal / rates.diffusion.decay[TGF_BETA]
+    return division_hazard(rates.division, igf1, tgf_beta, trait) * cytostasis(state, rates, world, v)
+
+
+@inner
 def run(state, rates, world, host, tick):
     """Write the division hazard of every cycling tumour cell that has room."""
     cells = state.cells
@@ -80,6 +94,4 @@ def run(state, rates, world, host, tick):
             continue
         v = cells.voxel[row]
         if has_room(state, world, v):
-            c = state.fields.concentration
-            hazard = division_hazard(rates.division, c[IGF1, v], c[TGF_BETA, v], cells.trait[row])
-            state.hazard[row, DIVIDE] = hazard * cytostasis(state, rates, world, v)
+            state.hazard[row, DIVIDE] = find_hazard(state, rates, world, v, cells.trait[row])

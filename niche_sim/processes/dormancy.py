@@ -77,7 +77,7 @@ def exit_hazards(d, tgf_beta, lined, opened, vessel):
 @inner
 def run(state, rates, world, host, tick):
     """Write the hazards of waking and of falling asleep of every tumour cell."""
-    cells, d = state.cells, rates.dormancy
+    cells, d, on = state.cells, rates.dormancy, rates.switches
     for row in range(state.living[0]):
         if cells.kind[row] != DTC:
             continue
@@ -87,9 +87,11 @@ def run(state, rates, world, host, tick):
         vessel = state.voxels.perivascular[v] == 1
         if cells.mode[row] == DORMANT:
             tgf_beta = state.fields.concentration[TGF_BETA, v]
-            a, b, c, e = exit_hazards(d, tgf_beta, lined and not opened, opened, vessel)
-            state.hazard[row, WAKE_SPONTANEOUS], state.hazard[row, WAKE_FACTORS] = a, b
-            state.hazard[row, WAKE_LINING], state.hazard[row, WAKE_SPROUTING] = c, e
+            routes = exit_hazards(d, tgf_beta, lined and not opened, opened, vessel)
+            state.hazard[row, WAKE_SPONTANEOUS] = routes[0] if on.wake_spontaneous else 0.0
+            state.hazard[row, WAKE_FACTORS] = routes[1] if on.wake_factors else 0.0
+            state.hazard[row, WAKE_LINING] = routes[2] if on.wake_lining else 0.0
+            state.hazard[row, WAKE_SPROUTING] = routes[3] if on.wake_sprouting else 0.0
         elif cells.mode[row] == CYCLING:
             entry = d.entry_lining if lined and not opened else 0.0
             state.hazard[row, SLEEP] = entry + (d.entry_vessel if vessel else 0.0)

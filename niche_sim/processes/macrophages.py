@@ -85,7 +85,7 @@ def _act_around(state, rates, world, tick, row, v):
         state.voxels.support[w] = max(state.voxels.support[w], p)
         state.voxels.corpse[w] *= math.exp(-m.clear_rate * tick.hours)
         other = state.voxels.occupant[w]
-        if other >= 0 and state.cells.kind[other] == DTC and rates.switches.death:
+        if other >= 0 and state.cells.kind[other] == DTC and rates.switches.death and rates.switches.phagocytosis:
             state.hazard[other, DIE_PHAGOCYTOSIS] += m.engulf_rate * (1.0 - p)
 
 

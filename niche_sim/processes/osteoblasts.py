@@ -216,7 +216,7 @@ def set_hazards(state, rates, world):
                 other = state.voxels.occupant[w]
                 tumour += 1 if cells.kind[other] == DTC and cells.mode[other] == CYCLING else 0
         state.hazard[row, DIE_BASELINE] = 1.0 / r.lifespan
-        if rates.switches.vicious_cycle:
+        if rates.switches.osteoblast_loss:
             state.hazard[row, DIE_TUMOUR] = r.tumour_death * tumour
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from niche_sim.errors import InputError
 from niche_sim.kernel import hash_sources
-from niche_sim.recorder import Segment
+from niche_sim.recorder import Before, Segment
 from niche_sim.simulation import SPIN_UP, Saved
 from niche_sim.store.folder import replace_file, sync_folder, write_file
 from niche_sim.store.manifest import read_plain_file, seal, sha256
@@ -161,10 +161,11 @@ class Checkpoints:
             content = encode_segment(segment)
             replace_file(folder / f"segment-{number:06d}", content)
             kept.append(sha256(content))
-        tally, since = saved.before if saved.before else (np.zeros(0, np.int64), -1)
-        header = {"arm": arm, "step": saved.step, "since": since, "segments": kept, "configuration": self.configuration}
+        before = saved.before or Before(np.zeros(0, np.int64), np.zeros(0), -1)
+        header = {"arm": arm, "step": saved.step, "since": before.step, "segments": kept}
+        header["configuration"] = self.configuration
         number = self._number[arm] = self._number.get(arm, 0) + 1
-        arrays = saved.arrays | {"_before": tally}
+        arrays = saved.arrays | {"_before": before.tally, "_before_risk": before.risk}
         replace_file(folder / f"state-{number:06d}", encode(arrays, header))
         for path in _generations(folder)[GENERATIONS:]:
             path.unlink(missing_ok=True)
@@ -197,8 +198,8 @@ class Checkpoints:
             if hashlib.sha256(content).hexdigest() != checksum:
                 raise InputError(f"needs segment-{number:06d}, which was changed")
             segments.append(decode_segment(content))
-        tally = arrays.pop("_before")
-        before = (tally, int(header["since"])) if len(tally) else None
+        tally, risk = arrays.pop("_before"), arrays.pop("_before_risk")
+        before = Before(tally, risk, int(header["since"])) if len(tally) else None
         return Saved(int(header["step"]), arrays, before, segments), list(header["segments"])
 
     def remove(self) -> None:

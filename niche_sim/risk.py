@@ -1,0 +1,56 @@
+"""What tumour cells are exposed to, added up over time: the events to be expected, not those that a draw let happen.
+
+Of N cells a wake or death is rare; the mean of their hazards is known at every tick. The sums H_k = sum over ticks and
+cells of h_k dt, and the cell-hours T at risk, give the mean hazard H_k / T of any time, without the scatter of counts. So
+lesions of which a patient has a handful can be drawn from what the many of a niche are exposed to. It writes to `risk`
+alone and changes nothing else.
+"""
+
+from niche_sim.kernel import inner
+from niche_sim.kinds import (
+    CYCLING,
+    DIE_HYPOXIA,
+    DIVIDE,
+    DTC,
+    GROWTH_RISK,
+    N_OUTCOMES,
+    N_SEEDED,
+    SPARE_RISK,
+)
+from niche_sim.processes.death import write_hazards
+from niche_sim.processes.division import find_hazard
+from niche_sim.state import is_free
+
+DAY = 24.0  # h
+STRIDE = 7  # of the places for growth one in so many is looked at each day
+
+
+@inner
+def count_cells(state, tick):
+    """Add the hazards of this tick to the sums of dormant and of cycling cells."""
+    cells, risk = state.cells, state.risk
+    for row in range(state.living[0]):
+        if cells.kind[row] == DTC:
+            mode = cells.mode[row]
+            for k in range(N_OUTCOMES):
+                risk[mode, k] += state.hazard[row, k] * tick.hours
+            risk[mode, N_OUTCOMES] += tick.hours
+
+
+@inner
+def survey_growth(state, rates, world, host, tick):
+    """Once a day, add the hazards of division and death that a cycling cell would have at free places at bone or vessels."""
+    day = int(tick.step * tick.hours / DAY)
+    if tick.step < 0 or day * DAY != tick.step * tick.hours or state.tally[N_SEEDED] == 0:
+        return
+    risk, voxels = state.risk, state.voxels
+    for v in range(day % STRIDE, world.n, STRIDE):
+        if not is_free(voxels, v) or (voxels.contact[v] == 0 and voxels.perivascular[v] == 0):
+            continue
+        if rates.switches.death:
+            write_hazards(state, rates, world, host, v, CYCLING, 0, risk[SPARE_RISK])
+            for k in range(DIE_HYPOXIA):
+                risk[GROWTH_RISK, k] += risk[SPARE_RISK, k] * DAY
+        if rates.switches.division:
+            risk[GROWTH_RISK, DIVIDE] += find_hazard(state, rates, world, v, 0) * DAY
+        risk[GROWTH_RISK, N_OUTCOMES] += DAY
