@@ -118,8 +118,8 @@ def measure_risk(passed: np.ndarray) -> dict[str, float]:
     """Return the mean hazards (1/d) to which tumour cells were exposed, from what was added to the risk of the state.
 
     Of dormant cells `hazard_wake_ROUTE_per_d` and `hazard_death_CAUSE_per_d`; `growth_division_per_d` and
-    `growth_death_per_d` of a cycling cell at the free places at bone and beside vessels, each such place counting alike. NaN
-    where none was at risk. `dormant_cell_days` is for how long, in days, times for how many.
+    `growth_death_per_d` of a cycling cell at the free places of marrow, each counting alike: what a lesion that fills them
+    has. NaN where none was at risk. `dormant_cell_days` is for how long, in days, times for how many.
     """
     at_risk = passed[:, N_OUTCOMES]
     with np.errstate(invalid="ignore"):

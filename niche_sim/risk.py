@@ -20,6 +20,7 @@ from niche_sim.kinds import (
 from niche_sim.processes.death import write_hazards
 from niche_sim.processes.division import find_hazard
 from niche_sim.state import is_free
+from niche_sim.surface import prime_tumour
 
 DAY = 24.0  # h
 STRIDE = 7  # of the places for growth one in so many is looked at each day
@@ -39,18 +40,19 @@ def count_cells(state, tick):
 
 @inner
 def survey_growth(state, rates, world, host, tick):
-    """Once a day, add the hazards of division and death that a cycling cell would have at free places at bone or vessels."""
+    """Once a day, add the hazards of division and death that a cycling cell would have at free places of marrow."""
     day = int(tick.step * tick.hours / DAY)
     if tick.step < 0 or day * DAY != tick.step * tick.hours or state.tally[N_SEEDED] == 0:
         return
     risk, voxels = state.risk, state.voxels
+    primed = prime_tumour(state, rates, host)
     for v in range(day % STRIDE, world.n, STRIDE):
-        if not is_free(voxels, v) or (voxels.contact[v] == 0 and voxels.perivascular[v] == 0):
+        if not is_free(voxels, v):
             continue
         if rates.switches.death:
             write_hazards(state, rates, world, host, v, CYCLING, 0, risk[SPARE_RISK])
             for k in range(DIE_HYPOXIA):
                 risk[GROWTH_RISK, k] += risk[SPARE_RISK, k] * DAY
         if rates.switches.division:
-            risk[GROWTH_RISK, DIVIDE] += find_hazard(state, rates, world, v, 0) * DAY
+            risk[GROWTH_RISK, DIVIDE] += find_hazard(state, rates, world, v, primed, 0) * DAY
         risk[GROWTH_RISK, N_OUTCOMES] += DAY

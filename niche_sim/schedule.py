@@ -100,6 +100,7 @@ class Switches(NamedTuple):
     wake_lining: bool = True
     wake_sprouting: bool = True
     growth_factors: bool = True
+    rankl_on_tumour: bool = True
     phagocytosis: bool = True
     osteoblast_loss: bool = True
 

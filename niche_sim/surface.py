@@ -3,8 +3,9 @@
 import math
 
 from niche_sim.kernel import inner, kernel
-from niche_sim.kinds import FORMING, OCCUPIED, RECRUITING
+from niche_sim.kinds import FORMING, OCCUPIED, RECRUITING, RESORBING
 from niche_sim.lattice import displace
+from niche_sim.signals import free_rankl, hill
 
 # What `count_faces` counts: all faces between bone and marrow, and those of three kinds.
 ALL_FACES, ERODED_FACES, OSTEOCLAST_FACES, OSTEOID_FACES = range(4)
@@ -78,6 +79,20 @@ def touches_bmu(state, world, v):
 
 
 @inner
+def touches_pit(state, world, v):
+    """Tell whether marrow voxel `v` lies in or beside what a BMU holds while osteoclasts resorb there."""
+    owner = state.voxels.owner[v]
+    if owner >= 0 and state.bmus.phase[owner] == RESORBING:
+        return True
+    for face in range(2 * world.ndim):
+        w = world.neighbours[v, face]
+        owner = state.voxels.owner[w] if w >= 0 else -1
+        if owner >= 0 and state.bmus.phase[owner] == RESORBING:
+            return True
+    return False
+
+
+@inner
 def coat_density(state, world, drug, v):
     """Return the drug density (fmol/um2 of true surface) of the densest bone face that marrow voxel `v` touches."""
     densest = 0.0
@@ -103,6 +118,28 @@ def rebind_nearby(state, rates, world, d, v, freed):
         w = displace(world, v, world.around[k, 0], world.around[k, 1], world.around[k, 2])
         if bound > 0.0 and w >= 0 and w != v and state.voxels.exposed[w] > 0:
             state.drug[d, w] += bound * state.voxels.exposed[w] / faces
+
+
+@inner
+def find_body_rankl(state, rates, host, blocked):
+    """Return the free RANKL of the body, at resting surface, over that with replete oestradiol; 1 if nothing secretes it."""
+    rankl, opg, half = state.reference[0], state.reference[1], rates.secretion.opg_half
+    if rankl <= 0.0:
+        return 1.0
+    now = free_rankl(rankl * host.rankl_factor, opg * host.opg_factor, half, blocked)
+    return now / free_rankl(rankl, opg, half, 0.0)
+
+
+@inner
+def prime_tumour(state, rates, host):
+    """Return how far the body's free RANKL B primes tumour cells for factors: B^m / (B^m + K^m).
+
+    Breast cancer cells carry RANK, and RANKL acts on them (Jones et al. 2006, doi:10.1038/nature04524). With
+    `rankl_on_tumour` off B is that of replete oestradiol, 1.
+    """
+    r = rates.dormancy
+    body = find_body_rankl(state, rates, host, host.rankl_block) if rates.switches.rankl_on_tumour else 1.0
+    return hill(body, r.rankl_half, r.rankl_exponent)
 
 
 @inner

@@ -52,6 +52,7 @@ EFFECTS = (
     "wake_lining",
     "wake_sprouting",
     "growth_factors",
+    "rankl_on_tumour",
     "phagocytosis",
     "osteoblast_loss",
 )

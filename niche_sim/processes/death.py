@@ -1,8 +1,8 @@
 """Death of tumour cells, by cause: each a hazard of the one competing draw.
 
 baseline; deprivation x (1 - suitability); chemotherapy on cycling cells, a small part of it on dormant ones, less beside
-a vessel whatever the cycle (Carlson et al. 2019); drug by contact with laden surface, fully only in a pit where it is
-freed, never from plasma (1000-fold too low); immune: surveillance plus gamma-delta T cells woken by nitrogen-containing
+a vessel whatever the cycle (Carlson et al. 2019); drug by contact with laden surface, fully only where osteoclasts
+free it, never from plasma (1000-fold too low); immune: surveillance plus gamma-delta T cells woken by nitrogen-containing
 bisphosphonates, at any place. Immune dormancy holds cycling cells in check where little TGF-beta is active, which hides
 them. Phagocytosis is written by macrophages, lack of oxygen by angiogenesis.
 """
@@ -22,7 +22,7 @@ from niche_sim.kinds import (
     TGF_BETA,
 )
 from niche_sim.signals import hill, saturate
-from niche_sim.surface import coat_density, touches_bmu
+from niche_sim.surface import coat_density, touches_pit
 
 READS = (
     "living", "cells.voxel", "cells.kind", "cells.mode", "cells.trait", "voxels.suitability", "voxels.owner",
@@ -67,12 +67,12 @@ def chemotherapy_hazard(d, exposure, cycling, vessel, trait):
 
 @inner
 def contact_hazard(state, rates, world, v):
-    """Return the hazard (1/h) of a tumour cell from drug on the bone it touches: full in a pit, a share at rest."""
+    """Return the hazard (1/h) of a tumour cell from drug on the bone it touches: full while a pit is dug, else a share."""
     e = rates.drugs
     total = 0.0
     for d in range(state.drug.shape[0]):
         total += e.tumour_kmax[d] * hill(coat_density(state, world, d, v), e.tumour_half_load[d], 1.0)
-    return total if touches_bmu(state, world, v) else total * rates.death.resting_contact_share
+    return total if touches_pit(state, world, v) else total * rates.death.resting_contact_share
 
 
 @inner

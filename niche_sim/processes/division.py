@@ -1,23 +1,24 @@
-"""Division: a cycling tumour cell divides at a rate that saturates in IGF-1 and released TGF-beta, if it has room.
+"""Division: a cycling tumour cell divides at a rate that rises with IGF-1 and released TGF-beta, if it has room.
 
-hazard = basal + (max - basal) F (1 - cytostasis), F = 1 - (1 - IGF/(IGF + K1)) (1 - TGF/(TGF + K2)); a bone-adapted cell has
-F + independence (1 - F). A daughter turns resistant to chemotherapy, or bone-adapted, with a probability each.
-Metastases double in some 1.7 months (Coumans et al. 2013); the full rate is above that, fields and crowds keep growth
-below it. The daughter takes a free face
-neighbour; two daughters that want one voxel are settled by random rank.
+hazard = [basal + (max - basal) F] (1 - cytostasis), F = P x^n / (1 + x^n), x = TGF-beta / K1 + IGF-1 / K2, P how far RANKL
+primes the cell (`prime_tumour`); a bone-adapted cell has F + independence (1 - F). A daughter turns resistant to
+chemotherapy, or bone-adapted, with a probability each. Metastases double in some 1.7 months (Coumans et al. 2013): about the
+mean of what comes out before and after the menopause. The daughter takes a free face neighbour; two daughters that want one
+voxel are settled by random rank.
 """
 
 from typing import NamedTuple
 
 from niche_sim.kernel import inner, kernel
 from niche_sim.kinds import ADAPTED, CYCLING, DIVIDE, DTC, IGF1, TGF_BETA
-from niche_sim.signals import hill, saturate
+from niche_sim.signals import hill
 from niche_sim.state import is_free
-from niche_sim.surface import coat_density
+from niche_sim.surface import coat_density, prime_tumour
 
 READS = (
     "living", "cells.voxel", "cells.kind", "cells.mode", "cells.trait", "voxels.occupant", "voxels.is_bone",
-    "voxels.sinusoid", "voxels.exposed", "drug", "fields.concentration",
+    "voxels.sinusoid", "voxels.exposed", "drug", "fields.concentration", "reference", "host.rankl_factor",
+    "host.opg_factor", "host.rankl_block",
 )  # fmt: skip
 WRITES = ("hazard",)
 
@@ -29,6 +30,7 @@ class Rates(NamedTuple):
     maximum_rate: float
     igf1_half: float
     tgf_beta_half: float
+    factor_exponent: float
     adapted_independence: float
     adaptation_probability: float
     resistance_probability: float
@@ -36,14 +38,14 @@ class Rates(NamedTuple):
 
 UNITS = {
     "basal_rate": "1/h", "maximum_rate": "1/h", "igf1_half": "nmol/L", "tgf_beta_half": "nmol/L",
-    "adapted_independence": "1", "adaptation_probability": "1", "resistance_probability": "1",
+    "factor_exponent": "1",    "adapted_independence": "1", "adaptation_probability": "1", "resistance_probability": "1",
 }  # fmt: skip
 
 
 @kernel
-def division_hazard(d, igf1, tgf_beta, trait):
-    """Return the division hazard (1/h) at local IGF-1 and TGF-beta (nmol/L) of a cell with traits."""
-    fed = 1.0 - (1.0 - saturate(igf1, d.igf1_half)) * (1.0 - saturate(tgf_beta, d.tgf_beta_half))
+def division_hazard(d, igf1, tgf_beta, primed, trait):
+    """Return the division hazard (1/h) of a cell with traits, primed (0 to 1), at local IGF-1 and TGF-beta (nmol/L)."""
+    fed = primed * hill(tgf_beta / d.tgf_beta_half + igf1 / d.igf1_half, 1.0, d.factor_exponent)
     if trait & ADAPTED:
         fed += d.adapted_independence * (1.0 - fed)
     return d.basal_rate + (d.maximum_rate - d.basal_rate) * fed
@@ -72,7 +74,7 @@ def has_room(state, world, v):
 
 
 @inner
-def find_hazard(state, rates, world, v, trait):
+def find_hazard(state, rates, world, v, primed, trait):
     """Return the division hazard (1/h) of a cycling cell with traits and room in marrow voxel `v`.
 
     With `growth_factors` off it is fed by what marrow secretes everywhere, secretion / decay, not by what resorption
@@ -82,16 +84,17 @@ def find_hazard(state, rates, world, v, trait):
     if not rates.switches.growth_factors:
         igf1 = rates.secretion.igf1_basal / rates.diffusion.decay[IGF1]
         tgf_beta = rates.secretion.tgf_beta_basal / rates.diffusion.decay[TGF_BETA]
-    return division_hazard(rates.division, igf1, tgf_beta, trait) * cytostasis(state, rates, world, v)
+    return division_hazard(rates.division, igf1, tgf_beta, primed, trait) * cytostasis(state, rates, world, v)
 
 
 @inner
 def run(state, rates, world, host, tick):
     """Write the division hazard of every cycling tumour cell that has room."""
     cells = state.cells
+    primed = prime_tumour(state, rates, host)
     for row in range(state.living[0]):
         if cells.kind[row] != DTC or cells.mode[row] != CYCLING:
             continue
         v = cells.voxel[row]
         if has_room(state, world, v):
-            state.hazard[row, DIVIDE] = find_hazard(state, rates, world, v, cells.trait[row])
+            state.hazard[row, DIVIDE] = find_hazard(state, rates, world, v, primed, cells.trait[row])

@@ -46,7 +46,7 @@ from niche_sim.kinds import (
 from niche_sim.lattice import displace
 from niche_sim.signals import free_rankl
 from niche_sim.state import file_bmu, log_event
-from niche_sim.surface import is_near_side, surface_normal
+from niche_sim.surface import find_body_rankl, is_near_side, surface_normal
 from niche_sim.topology import is_cut_through, is_emptied
 
 READS = (
@@ -129,12 +129,10 @@ def birth_hazard(state, rates, world, host, v):
     footprint = (state.opened[0] + FOOTPRINT_PRIOR * nominal) / (state.opened[1] + FOOTPRINT_PRIOR)
     hazard = host.activation * voxels.exposed[v] * world.face_um2 * world.surface_factor / footprint
     if state.reference[0] > 0.0:
-        replete = free_rankl(state.reference[0], state.reference[1], rates.secretion.opg_half, 0.0)
-        body = free_rankl(
-            state.reference[0] * host.rankl_factor, state.reference[1] * host.opg_factor, rates.secretion.opg_half, 0.0
-        )
-        relative = _surface_rankl(state, rates, world, host, v) / body
-        hazard *= body / replete * activation_response(relative, rates.remodelling.rankl_response)
+        body = find_body_rankl(state, rates, host, 0.0)
+        resting = free_rankl(state.reference[0], state.reference[1], rates.secretion.opg_half, 0.0) * body
+        relative = _surface_rankl(state, rates, world, host, v) / resting
+        hazard *= body * activation_response(relative, rates.remodelling.rankl_response)
     return hazard
 
 
