@@ -131,9 +131,7 @@ def _shorten_arm(arm: Arm, length_h: float) -> Arm:
 def _read_parameters(report: Report, reference: ParameterSet) -> ParameterSet | None:
     """Return the parameters with the experiment's overrides."""
     layout = {name: item.inside_unit for name, item in reference.items()}
-    parameters = None
-    if ("parameters",) not in report.broken:
-        parameters = read_parameters(report, ("parameters",), layout, "")
+    parameters = read_parameters(report, ("parameters",), layout, "")
     # Names and units of overrides can be checked even where the set itself is not sound.
     changes = check_override(report, ("override",), parameters or reference)
     return parameters.override(changes) if parameters is not None else None

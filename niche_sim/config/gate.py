@@ -9,12 +9,21 @@ from typing import Any
 from niche_sim.config.assembly import build, note_unknown_drug, read_courses, read_scene
 from niche_sim.config.drugs import DrugFile, read_drug
 from niche_sim.config.experiment import Experiment
-from niche_sim.config.library import find_experiment, find_file, list_available, list_names, recognise
+from niche_sim.config.extension import extend
+from niche_sim.config.library import (
+    find_experiment,
+    find_file,
+    list_available,
+    list_names,
+    read_named,
+    recognise,
+    show_path,
+)
 from niche_sim.config.numbers import read_parameters
 from niche_sim.config.patients import read_patient
 from niche_sim.config.problems import ConfigError, Path, Place, Problem
 from niche_sim.config.reader import from_mapping, read_document
-from niche_sim.config.references import apply_settings, expand_all, put, read_named, show_path
+from niche_sim.config.references import apply_settings, expand_all, put
 from niche_sim.config.report import Report
 from niche_sim.config.schema import (
     ExperimentModel,
@@ -95,6 +104,7 @@ def load_parameters(name: str) -> ParameterSet:
     """
     file = _locate(lambda text: find_file("parameters", text, FilePath()), name)
     report = Report(read_document(file, show_path(file), lenient=True))
+    extend(report, ())
     found = read_parameters(report, (), _layout_for(file), file.stem)
     report.raise_problems()
     assert found is not None
@@ -144,6 +154,7 @@ def _check_file(path: str) -> None:
     if kind == "experiment":
         _pass(report, [], None, None)
     elif kind == "parameters":
+        extend(report, ())
         read_parameters(report, (), _layout_for(FilePath(path)), "")
     elif kind == "drugs":
         read_drug(report, (), FilePath(path).stem)

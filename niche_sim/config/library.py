@@ -1,11 +1,13 @@
-"""Where named files are: experiments, parameter sets, drugs, scenes, patients, regimens."""
+"""Where named files are, and their reading: experiments, parameter sets, drugs, scenes, patients, regimens."""
 
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from niche_sim.config.problems import suggest
+from niche_sim.config.reader import Document, read_document
 from niche_sim.errors import InputError
 from niche_sim.resources import configs_dir, experiments_dir
 from niche_sim.units import quote
@@ -105,12 +107,35 @@ def find_file(folder: str, text: str, beside: Path) -> Path:
     return configs_dir() / folder / f"{text}.yaml"
 
 
+def show_path(path: Path) -> str:
+    """Return a path from the working folder where it lies in it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
+
+
+def read_named(file: Path) -> Document:
+    """Return a file that something names; read again only if it changed, and never to be changed itself."""
+    try:
+        state = file.stat()
+    except (OSError, ValueError):
+        return read_document(file, show_path(file), lenient=True)  # which says what is wrong
+    return _read_version(file, show_path(file), (state.st_ino, state.st_size, state.st_mtime_ns))
+
+
+@lru_cache(maxsize=32)
+def _read_version(file: Path, shown: str, version: tuple[int, ...]) -> Document:
+    return read_document(file, shown, lenient=True)
+
+
 def recognise(data: Any, path: Path) -> str:
     """Return the kind of a file by its keys, else by its folder: experiment or a folder of `configs`."""
     if isinstance(data, dict):
         if "arms" in data or "time" in data:
             return "experiment"
         by_key = (
+            ("extends", "parameters"),
             ("class", "drugs"),
             ("courses", "regimens"),
             ("oestradiol", "patients"),
@@ -130,4 +155,4 @@ def recognise(data: Any, path: Path) -> str:
 
 def _has_groups(data: dict[str, Any]) -> bool:
     inner = [leaf for group in data.values() if isinstance(group, dict) for leaf in group.values()]
-    return any(isinstance(leaf, dict) and "value" in leaf for leaf in inner)
+    return any(isinstance(leaf, dict) and ("value" in leaf or "times" in leaf) for leaf in inner)

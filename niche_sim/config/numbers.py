@@ -131,6 +131,8 @@ def read_parameters(report: Report, path: Path, layout: dict[str, str] | None, n
     name : str
         Name of the set.
     """
+    if path in report.broken:
+        return None
     data = report.document.get(path)
     if not isinstance(data, dict) or not data:
         report.fail(path, "type", "expected groups of parameters: group: {name: {value: ..., range: ...}}")

@@ -1,12 +1,12 @@
 """Puts the files that an experiment names, and the values of `--set`, into its document."""
 
-from functools import lru_cache
 from pathlib import Path as FilePath
 from typing import Any
 
-from niche_sim.config.library import FOLDERS, find_file, list_names
+from niche_sim.config.extension import EXTENDS, extend
+from niche_sim.config.library import FOLDERS, find_file, list_names, read_named
 from niche_sim.config.problems import ConfigError, Path, Place, Problem, suggest, write_path
-from niche_sim.config.reader import MOST_DEPTH, Document, parse, read_document
+from niche_sim.config.reader import MOST_DEPTH, Document, parse
 from niche_sim.config.report import Report
 from niche_sim.config.schema import ExperimentModel, RegimenModel, list_keys
 from niche_sim.errors import InputError
@@ -26,28 +26,6 @@ def reference_folder(path: Path) -> str | None:
     return "regimens" if len(path) == 3 and path[0] == "arms" and path[2] == "regimen" else None
 
 
-def show_path(path: FilePath) -> str:
-    """Return a path from the working folder where it lies in it."""
-    try:
-        return str(path.resolve().relative_to(FilePath.cwd()))
-    except (ValueError, OSError):
-        return str(path)
-
-
-def read_named(file: FilePath) -> Document:
-    """Return a file that something names; read again only if it changed, and never to be changed itself."""
-    try:
-        state = file.stat()
-    except (OSError, ValueError):
-        return read_document(file, show_path(file), lenient=True)  # which says what is wrong
-    return _read_version(file, show_path(file), (state.st_ino, state.st_size, state.st_mtime_ns))
-
-
-@lru_cache(maxsize=32)
-def _read_version(file: FilePath, shown: str, version: tuple[int, ...]) -> Document:
-    return read_document(file, shown, lenient=True)
-
-
 def expand(report: Report, path: Path) -> None:
     """Replace the name or path of a file by its content; mistakes are noted."""
     document, folder = report.document, reference_folder(path)
@@ -59,6 +37,8 @@ def expand(report: Report, path: Path) -> None:
             report.fail(path, "type", f"expected the name of a {FOLDERS[folder]} or its content, not {quote(name)}")
         elif folder == "regimens" and isinstance(name, dict):
             _unwrap_written(report, path, name)
+        elif folder == "parameters":
+            extend(report, path)
         return
     try:
         file = find_file(folder, name, FilePath(document.place(path).file).parent)
@@ -78,6 +58,8 @@ def expand(report: Report, path: Path) -> None:
         _unwrap_regimen(report, path, content)
     else:
         document.graft(path, content)
+    if folder == "parameters":
+        extend(report, path)
 
 
 def _unwrap_regimen(report: Report, path: Path, content: Document) -> None:
@@ -204,7 +186,8 @@ def _descend(report: Report, done: Path, key: str | int, place: Place) -> Path:
         shipped = reference_folder(inner) == "drugs" and key in list_names("drugs")
         parent[key] = key if shipped else {}
         document.places[inner] = document.keys[inner] = place
-    if isinstance(document.get(inner), str):
+    held = document.get(inner)
+    if isinstance(held, str) or (isinstance(held, dict) and EXTENDS in held):
         expand(report, inner)
     if not isinstance(document.get(inner), (dict, list)):
         raise InputError(f"{write_path(inner)} holds no keys")

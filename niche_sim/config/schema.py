@@ -324,7 +324,9 @@ def build_schema(names: dict[str, list[str]], parameters: list[str]) -> dict[str
     scene = {"oneOf": [{"$ref": f"#/$defs/{model.__name__}"} for model in SCENES.values()]}
     properties["scene"] = _named(names["scenes"], scene)
     properties["patient"] = _named(names["patients"], {"type": "object"})
-    properties["parameters"] = _named(names["parameters"], {"type": "object"}) | {"default": "human"}
+    extends = {"anyOf": _named(names["parameters"], {})["anyOf"][:2]}
+    parameters_inline = {"type": "object", "properties": {"extends": extends}}
+    properties["parameters"] = _named(names["parameters"], parameters_inline) | {"default": "human"}
     properties["drugs"] = {
         "type": "object",
         "additionalProperties": _named(names["drugs"], {"type": "object"}),
