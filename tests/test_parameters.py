@@ -1,5 +1,6 @@
 """Parameter sets: values, groups, overrides, provenance; and the shipped human set."""
 
+import math
 import re
 
 import pytest
@@ -83,8 +84,22 @@ def _references():
     return set(re.findall(r"(?m)^@\w+\{([^,\s]+),", text))
 
 
-def test_every_source_of_the_human_set_is_in_the_references():
-    assert set(load_parameters("human").sources()) - _references() == set()
+@pytest.mark.parametrize("name", list_available()["parameters"])
+def test_every_source_of_a_set_is_in_the_references(name):
+    assert set(load_parameters(name).sources()) - _references() == set()
+
+
+def test_receptor_decides_pace_of_waking_and_growth():
+    """Waking without receptor over that with it is the ratio of declines of recurrence, ln(11.5/1.3) / ln(9.9/2.9)."""
+    human, positive, negative = (load_parameters(name) for name in ("human", "breast_er_positive", "breast_er_negative"))
+    decline = math.log(11.5 / 1.3) / math.log(9.9 / 2.9)
+    for name in ("dormancy.exit_rate", "dormancy.factor_rate", "dormancy.lining_rate", "dormancy.sprouting_rate"):
+        p, n = (found.value(name) / human.value(name) for found in (positive, negative))
+        assert n / p == pytest.approx(decline, rel=0.02) and p**0.75 * n**0.25 == pytest.approx(1, rel=0.01)
+    for name in ("division.basal_rate", "division.maximum_rate"):
+        assert positive.value(name) < human.value(name) < negative.value(name)
+    name = "imaging.doubling_time"
+    assert positive.value(name) > human.value(name) > negative.value(name)
 
 
 @pytest.mark.parametrize("name", list_available()["drugs"])
