@@ -19,7 +19,10 @@ BISPHOSPHONATES = ("aminobisphosphonate", "bisphosphonate")
 ANTIBODY = ("rank_ligand_antibody",)
 CYTOTOXIC = ("cytotoxic",)
 OVARIAN = ("ovarian_suppressant",)
-CLASSES = (*BISPHOSPHONATES, *ANTIBODY, *CYTOTOXIC, *OVARIAN)
+ENDOCRINE = ("endocrine_therapy",)
+IN_A_WINDOW = (*CYTOTOXIC, *OVARIAN, *ENDOCRINE)
+"""Classes that act for a time after each dose and are not followed through the body."""
+CLASSES = (*BISPHOSPHONATES, *ANTIBODY, *IN_A_WINDOW)
 ROUTES = ("iv", "oral", "sc")
 DRUG_TEXT: dict[str, tuple[str, ...]] = {"name": (), "title": (), "class": CLASSES, "route": ROUTES}
 """Text keys of a drug file and their allowed words (empty: any); `title` is optional."""
@@ -78,6 +81,16 @@ DRUG_LAYOUT: dict[str, Any] = {
             "onset": Leaf("h", OVARIAN, "ovary_onset"),
             "recovery": Leaf("h", OVARIAN, "ovary_recovery"),
         },
+        "hormone": {
+            "growth": Leaf("", ENDOCRINE, "hormone_growth"),
+            "waking": Leaf("", ENDOCRINE, "hormone_waking"),
+            "aromatase": Leaf("", (), "hormone_aromatase"),
+            "bone_share": Leaf("", (), "hormone_bone_share"),
+            "bone_oestradiol": Leaf("nmol/L", (), "hormone_bone_oestradiol"),
+            "duration": Leaf("h", ENDOCRINE, "hormone_duration"),
+            "onset": Leaf("h", ENDOCRINE, "hormone_onset"),
+            "recovery": Leaf("h", ENDOCRINE, "hormone_recovery"),
+        },
     },
 }
 """Structure of a drug file: groups, leaves (inside unit, classes that require it), a list of tissues."""
@@ -130,11 +143,19 @@ class Drug:
     ovary_duration: float = 1.0
     ovary_onset: float = 1.0
     ovary_recovery: float = 1.0
+    hormone_growth: float = 1.0
+    hormone_waking: float = 1.0
+    hormone_aromatase: float = 0.0
+    hormone_bone_share: float = 0.0
+    hormone_bone_oestradiol: float = 0.0
+    hormone_duration: float = 1.0
+    hormone_onset: float = 1.0
+    hormone_recovery: float = 1.0
 
     @property
     def has_kinetics(self) -> bool:
-        """Whether the drug is followed through the body (a cytotoxic or ovarian suppressant acts in a window only)."""
-        return self.drug_class not in (*CYTOTOXIC, *OVARIAN)
+        """Whether the drug is followed through the body (others act in a window after each dose)."""
+        return self.drug_class not in IN_A_WINDOW
 
 
 class DrugEffects(NamedTuple):
@@ -208,10 +229,11 @@ def drug_from_mapping(plain: Mapping[str, Any]) -> Drug:
 _POSITIVE = (
     "molar_mass", "central_volume", "affinity", "exposure_h", "macrophage_half_concentration", "tumour_half_load",
     "gamma_delta_ec50", "rankl_half_concentration", "rankl_rebound_memory", "reference_dose_mg",
-    "turnover_decay_time", "ovary_onset", "ovary_recovery",
+    "turnover_decay_time", "ovary_onset", "ovary_recovery", "hormone_onset", "hormone_recovery",
 )  # fmt: skip
 _FRACTION = (
-    "absorbed_fraction", "free_fraction", "adhesion_loss", "ovary_suppression",
+    "absorbed_fraction", "free_fraction", "adhesion_loss", "ovary_suppression", "hormone_growth", "hormone_waking",
+    "hormone_aromatase", "hormone_bone_share",
 )  # fmt: skip
 
 
@@ -243,6 +265,8 @@ def _check_drug(drug: Drug) -> None:
     for tissue in drug.peripheral:
         if not (tissue.volume > 0 and tissue.clearance >= 0):
             raise InputError(f"drug {drug.name}: peripheral {tuple(tissue)} is not allowed")
+    if drug.hormone_bone_share > 0 and drug.hormone_bone_oestradiol == 0:
+        raise InputError(f"drug {drug.name}: hormone.bone_share needs hormone.bone_oestradiol above 0")
     if drug.route != "iv" and drug.absorption_rate == 0 and drug.has_kinetics:
         raise InputError(f"drug {drug.name}: route {drug.route} needs absorption_rate")
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from niche_sim.drugs import Array, BoneLaws, CellLaws, Drug, read_bone_laws, read_cell_laws
+from niche_sim.drugs import ENDOCRINE, Array, BoneLaws, CellLaws, Drug, read_bone_laws, read_cell_laws
 from niche_sim.errors import InputError
 from niche_sim.kinds import MOST_TISSUES
 from niche_sim.pharmacokinetics import CENTRAL, Trajectory, follow, generator, mean_response, sum_over_ticks
@@ -67,13 +67,15 @@ class Body(NamedTuple):
     """What the body of every patient shares.
 
     Response to oestradiol, bone surface that takes drug up (um2), rate at which gamma-delta T cells wake at saturation
-    (1/h), and the mean time for which they stay awake (h).
+    (1/h), the mean time for which they stay awake (h), and the share of the effect of endocrine therapy that her tumour
+    cells respond with (`receptor`).
     """
 
     endocrine: Endocrine = Endocrine()
     surface_area: float = BoneLaws().surface_area
     gamma_delta_rate: float = CellLaws().gamma_delta_rate
     gamma_delta_decay_time: float = CellLaws().gamma_delta_decay_time
+    receptor: float = 0.0
 
 
 AVERAGE_BODY = Body()
@@ -82,8 +84,8 @@ AVERAGE_BODY = Body()
 def read_body(parameters: Any) -> Body:
     """Return the body that a parameter set describes."""
     cells = read_cell_laws(parameters)
-    area = read_bone_laws(parameters).surface_area
-    return Body(read_endocrine(parameters), area, cells.gamma_delta_rate, cells.gamma_delta_decay_time)
+    area, receptor = read_bone_laws(parameters).surface_area, float(parameters.value("hormone.receptor"))
+    return Body(read_endocrine(parameters), area, cells.gamma_delta_rate, cells.gamma_delta_decay_time, receptor)
 
 
 def lack_of_oestradiol(oestradiol: Array, endocrine: Endocrine) -> Array:
@@ -108,6 +110,8 @@ class Forcing(NamedTuple):
     bone_balance: Array  # (n_steps,)
     rankl_factor: Array  # (n_steps,)
     opg_factor: Array  # (n_steps,)
+    hormone_growth: Array  # (n_steps,) share of division that endocrine therapy leaves to the tumour cells of the patient
+    hormone_waking: Array  # (n_steps,) share of waking that it leaves
     circulation: Array  # (n_steps, n_drugs, MOST_TISSUES + 3, MOST_TISSUES + 1), the same in every tick
 
 
@@ -183,26 +187,57 @@ def _turnover_gain(drug: Drug, doses: Sequence[Dose], edges: Array) -> Array:
     return np.where(last >= 0, drug.turnover_gain * fading, 0.0)
 
 
-def _suppress_ovary(drug: Drug, doses: Sequence[Dose], edges: Array) -> Array:
-    """Tick values of the share of ovarian oestradiol lost: it rises to `ovary_suppression` while a dose lasts, then returns.
+def _cover(doses: Sequence[Dose], edges: Array, most: float, duration: float, onset: float, recovery: float) -> Array:
+    """Tick values of an effect that rises to `most` while a dose lasts, then returns.
 
-    dS/dt = (max - S) / onset under cover of a dose, -S / recovery else; solved exactly tick by tick, the cover of a tick
+    dS/dt = (most - S) / onset under cover of a dose, -S / recovery else; solved exactly tick by tick, the cover of a tick
     being that of its middle.
     """
     share = np.zeros(edges.size - 1)
-    if drug.ovary_suppression <= 0.0:
+    times = np.array(sorted(dose.time_h for dose in doses if dose.dose_mg > 0))
+    if most <= 0.0 or not times.size:
         return share
     middle = (edges[:-1] + edges[1:]) / 2.0
-    covered = np.zeros(middle.size, dtype=bool)
-    for dose in doses:
-        if dose.dose_mg > 0:
-            covered |= (middle >= dose.time_h) & (middle < dose.time_h + drug.ovary_duration)
+    last = np.searchsorted(times, middle, side="right") - 1
+    covered = (last >= 0) & (middle < times[np.maximum(last, 0)] + duration)
     step, now = edges[1] - edges[0], 0.0
-    rise, fall = np.exp(-step / drug.ovary_onset), np.exp(-step / drug.ovary_recovery)
+    rise, fall = np.exp(-step / onset), np.exp(-step / recovery)
     for i in range(share.size):
-        now = drug.ovary_suppression + (now - drug.ovary_suppression) * rise if covered[i] else now * fall
+        now = most + (now - most) * rise if covered[i] else now * fall
         share[i] = now
     return share
+
+
+class _Hormones:
+    """Oestradiol of the patient as bone feels it, and what endocrine therapy leaves of growth and waking, tick by tick."""
+
+    def __init__(self, edges: Array) -> None:
+        self.edges = edges
+        self.ovary, self.elsewhere, self.growth, self.waking = np.ones((4, edges.size - 1))
+        self.modulators: list[tuple[Array, float]] = []
+
+    def add(self, drug: Drug, doses: Sequence[Dose]) -> None:
+        """Let a drug act: on the ovary, and if it is an endocrine therapy on aromatase, bone and tumour cells."""
+        lasts = drug.ovary_duration, drug.ovary_onset, drug.ovary_recovery
+        self.ovary *= 1.0 - _cover(doses, self.edges, drug.ovary_suppression, *lasts)
+        if drug.drug_class in ENDOCRINE:
+            share = _cover(doses, self.edges, 1.0, drug.hormone_duration, drug.hormone_onset, drug.hormone_recovery)
+            self.growth *= 1.0 - (1.0 - drug.hormone_growth) * share
+            self.waking *= 1.0 - (1.0 - drug.hormone_waking) * share
+            self.elsewhere *= 1.0 - drug.hormone_aromatase * share
+            self.modulators.append((drug.hormone_bone_share * share, drug.hormone_bone_oestradiol))
+
+    def left(self, oestradiol: Array, extragonadal: float) -> Array:
+        """Return what bone feels of oestradiol E: E - ovarian part lost - part from elsewhere lost, then by modulators.
+
+        A modulator that holds the share s of receptors is felt as the oestradiol A: E + s (A - E). So one and the same
+        drug spares bone where E is below A and costs bone where it is above.
+        """
+        ovarian = np.maximum(oestradiol - extragonadal, 0.0)
+        felt = oestradiol - ovarian * (1.0 - self.ovary) - (oestradiol - ovarian) * (1.0 - self.elsewhere)
+        for share, agonist in self.modulators:
+            felt = felt + share * (agonist - felt)
+        return np.asarray(felt)
 
 
 def _remember_block(bound: Array, ticks: float) -> Array:
@@ -258,7 +293,7 @@ def build_forcing(
     doses = list_doses(regimen, drugs, float(edges[-1]))
     uptake, plasma = np.zeros((2, n_steps, max(1, len(drugs))))
     unblocked, gamma_delta = np.ones(n_steps), _GammaDelta(edges, body)
-    hazard, gain, rebound, ovary = np.zeros(n_steps), np.zeros(n_steps), np.zeros(n_steps), np.ones(n_steps)
+    hazard, gain, rebound, hormones = np.zeros(n_steps), np.zeros(n_steps), np.zeros(n_steps), _Hormones(edges)
     for column, (name, drug) in enumerate(drugs.items()):
         mine = [dose for dose in doses if dose.drug == name]
         if not mine:
@@ -266,7 +301,7 @@ def build_forcing(
         if not drug.has_kinetics:
             hazard += _kill_hazard(drug, mine, edges)
             gain = np.maximum(gain, _turnover_gain(drug, mine, edges))
-            ovary *= 1.0 - _suppress_ovary(drug, mine, edges)
+            hormones.add(drug, mine)
             continue
         wakes = body.gamma_delta_rate > 0 and np.isfinite(drug.gamma_delta_ec50)
         course = follow(drug, mine, gamma_delta.edges if wakes else edges)
@@ -281,13 +316,12 @@ def build_forcing(
     middle = (edges[:-1] + edges[1:]) / 2.0
     endocrine = body.endocrine
     curves = _follow(patient, middle, endocrine)
-    ovarian = np.maximum(curves["oestradiol"] - endocrine.extragonadal, 0.0)
-    oestradiol = curves["oestradiol"] - ovarian * (1.0 - ovary)
-    lack = lack_of_oestradiol(oestradiol, endocrine)
+    lack = lack_of_oestradiol(hormones.left(curves["oestradiol"], endocrine.extragonadal), endocrine)
     return Forcing(
         uptake, plasma, gamma_delta.means(), 1.0 - unblocked, hazard, curves["activation"] * (1.0 + gain) * (1.0 + rebound),
         curves["bone_balance"] * (1.0 - endocrine.balance_loss * lack),
         curves["rankl_factor"] * (1.0 + endocrine.rankl_gain * lack), 1.0 - endocrine.opg_loss * lack,
+        1.0 - body.receptor * (1.0 - hormones.growth), 1.0 - body.receptor * (1.0 - hormones.waking),
         np.broadcast_to(build_circulation(drugs, tick_h), (n_steps, *uptake.shape[1:], MOST_TISSUES + 3, MOST_TISSUES + 1)),
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ from niche_sim.kinds import (
 )
 from niche_sim.processes.death import write_hazards
 from niche_sim.processes.division import find_hazard
+from niche_sim.processes.endocrine import leave_growth
 from niche_sim.state import is_free
 from niche_sim.surface import prime_tumour
 
@@ -54,5 +55,5 @@ def survey_growth(state, rates, world, host, tick):
             for k in range(DIE_HYPOXIA):
                 risk[GROWTH_RISK, k] += risk[SPARE_RISK, k] * DAY
         if rates.switches.division:
-            risk[GROWTH_RISK, DIVIDE] += find_hazard(state, rates, world, v, primed, 0) * DAY
+            risk[GROWTH_RISK, DIVIDE] += find_hazard(state, rates, world, v, primed, 0) * leave_growth(rates, host) * DAY
         risk[GROWTH_RISK, N_OUTCOMES] += DAY

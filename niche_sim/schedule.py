@@ -21,6 +21,7 @@ from niche_sim.processes import (
     dormancy,
     dosing,
     egress,
+    endocrine,
     fates,
     macrophages,
     migration,
@@ -35,6 +36,7 @@ PROCESSES = {
     "dosing": dosing, "bone_drug": bone_drug, "secretion": secretion, "diffusion": diffusion,
     "remodelling": remodelling, "osteoclasts": osteoclasts, "osteoblasts": osteoblasts, "macrophages": macrophages,
     "suitability": suitability, "arrival": arrival, "dormancy": dormancy, "division": division,
+    "endocrine": endocrine,
     "angiogenesis": angiogenesis, "migration": migration, "death": death, "egress": egress,
 }  # fmt: skip
 
@@ -59,6 +61,8 @@ class Host(NamedTuple):
     bone_balance: float  # bone refilled per bone removed
     rankl_factor: float  # endocrine multiplier of RANKL secretion
     opg_factor: float  # endocrine multiplier of OPG secretion
+    hormone_growth: float  # share of division that endocrine therapy leaves
+    hormone_waking: float  # share of waking that endocrine therapy leaves
     circulation: np.ndarray  # one tick of drug that came back to blood, shape (drugs, tissues + 3, tissues + 1)
 
 
@@ -103,6 +107,7 @@ class Switches(NamedTuple):
     rankl_on_tumour: bool = True
     phagocytosis: bool = True
     osteoblast_loss: bool = True
+    endocrine_therapy: bool = True
 
 
 class Rates(NamedTuple):
@@ -152,6 +157,8 @@ def step(state, rates, world, host, tick):
         dormancy.run(state, rates, world, host, tick)
     if on.division:
         division.run(state, rates, world, host, tick)
+    if on.endocrine_therapy:
+        endocrine.run(state, rates, world, host, tick)
     if on.angiogenic_dormancy:
         angiogenesis.run(state, rates, world, host, tick)
     if on.death:
@@ -188,7 +195,7 @@ def advance(state, rates, world, forcing, hours, key, first_step, start, steps):
         host = Host(
             forcing.uptake[i], forcing.plasma[i], forcing.gamma_delta[i], forcing.rankl_block[i],
             forcing.chemotherapy[i], forcing.activation[i], forcing.bone_balance[i], forcing.rankl_factor[i],
-            forcing.opg_factor[i], forcing.circulation[i],
+            forcing.opg_factor[i], forcing.hormone_growth[i], forcing.hormone_waking[i], forcing.circulation[i],
         )  # fmt: skip
         step(state, rates, world, host, Tick(first_step + i, hours, key))
         if state.fault[0] != FAULT_NONE:

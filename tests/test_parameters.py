@@ -96,10 +96,9 @@ def test_receptor_decides_pace_of_waking_and_growth():
     for name in ("dormancy.exit_rate", "dormancy.factor_rate", "dormancy.lining_rate", "dormancy.sprouting_rate"):
         p, n = (found.value(name) / human.value(name) for found in (positive, negative))
         assert n / p == pytest.approx(decline, rel=0.02) and p**0.75 * n**0.25 == pytest.approx(1, rel=0.01)
-    for name in ("division.basal_rate", "division.maximum_rate"):
-        assert positive.value(name) < human.value(name) < negative.value(name)
-    name = "imaging.doubling_time"
-    assert positive.value(name) > human.value(name) > negative.value(name)
+    for name in ("division.basal_rate", "division.maximum_rate", "death.cycling_baseline", "death.cycling_deprivation"):
+        pace = [found.value(name) / human.value(name) for found in (positive, negative)]
+        assert pace == pytest.approx([193 / 241, 193 / 127], rel=0.02)  # of doubling times
 
 
 @pytest.mark.parametrize("name", list_available()["drugs"])

@@ -12,7 +12,7 @@ from niche_sim.drugs import (
     CYTOTOXIC,
     DRUG_LAYOUT,
     DRUG_TEXT,
-    OVARIAN,
+    IN_A_WINDOW,
     Drug,
     Leaf,
     drug_from_mapping,
@@ -75,7 +75,7 @@ def read_drug(report: Report, path: Path, name: str | None = None) -> DrugFile |
 
 def _check_absorption(report: Report, path: Path, data: dict[str, Any]) -> None:
     """Note what is missing for a drug that is not injected into blood."""
-    if data.get("route") in ("oral", "sc") and data.get("class") not in (*CYTOTOXIC, *OVARIAN):
+    if data.get("route") in ("oral", "sc") and data.get("class") not in IN_A_WINDOW:
         for key in ("absorbed_fraction", "absorption_rate"):
             if key not in data:
                 report.add((*path, key), "missing", f"missing: a drug given {data['route']} needs it", key=True)

@@ -55,6 +55,7 @@ EFFECTS = (
     "rankl_on_tumour",
     "phagocytosis",
     "osteoblast_loss",
+    "endocrine_therapy",
 )
 SWITCHES = (*PROCESSES, *EFFECTS)
 """Everything that can be switched on or off, by name."""
