@@ -778,6 +778,8 @@ def test_check_starts_quickly_and_lightly(tmp_path):
          "arms.a.regimen.0.interval", "shorter than the infusion"),
         ({"arms": {"a": {"changes": [{"at": "41 h", "switches": {"death": False}}]}}}, "arms.a.changes.0.at",
          "not a whole number of ticks"),
+        ({"arms": {"a": {"changes": [{"at": "6 h", "override": {"hormone.receptor": 0.0}}]}}},
+         "arms.a.changes.0.override.hormone.receptor", "is read once, before the run"),
         ({"arms": {"a": {"changes": [{"at": "6 h", "switches": {"death": False}}, {"at": "6 h"}]}}}, "arms.a.changes.1.at",
          "another change"),
         ({"arms": {"control": {}, "Control": {}}}, "arms.Control", "upper and lower case"),

@@ -43,6 +43,12 @@ from niche_sim.parameters import ParameterSet
 from niche_sim.regimens import Course
 from niche_sim.units import convert, quote
 
+_READ_ONCE = (
+    "endocrine.", "hormone.", "drug_on_bone.surface_area", "drug_on_cells.gamma_delta_", "markers.", "aspirate.", "imaging.",
+    "skeletal_events.",
+)  # fmt: skip
+"""Parameters that the patient or an observer of her reads once, not tick by tick."""
+
 
 def build(report: Report, reference: ParameterSet, shortened: bool) -> Experiment:
     """Check every part, so that the mistakes of all are found, then join them."""
@@ -215,6 +221,10 @@ def _read_changes(report: Report, path: Path, parameters: ParameterSet, length_h
         if any(change.at_h == model.at_h for change in changes):
             report.add((*path, i, "at"), "duplicate", f"another change begins at {quote(entry['at'])}; write them as one")
         override = check_override(report, (*path, i, "override"), parameters)
+        for name in override:
+            if name.startswith(_READ_ONCE):
+                message = "is read once, before the run; it can differ between arms (`override` of the arm), not on the way"
+                report.add((*path, i, "override", name), "value", message, key=True)
         changes.append(Change(model.at_h, override, _chosen(model.switches)))
     return sorted(changes, key=lambda change: change.at_h)
 
