@@ -1,14 +1,15 @@
 """What the mouse set gives beside what was measured in mice: `python benchmarks/mouse.py [SEEDS]` prints both tables.
 
-Ovariectomy (Ottewell et al. 2014, Canuas-Landero et al. 2021): 40 dormant competent cells in 1 mm of metaphysis, ovaries kept or
-removed at time 0, with and without weekly zoledronate; means over weeks 3 to 9, division off so that waking alone is seen.
-Growing lesions (Phadke et al. 2006): 6 cycling cells in a mouse with ovaries against none, what is there in week 6.
-Mean (standard error) over seeds.
+Ovariectomy (Ottewell et al. 2014, Canuas-Landero et al. 2021): 40 dormant competent cells in 1 mm of metaphysis, ovaries
+kept or removed at time 0, with and without weekly zoledronate; means over weeks 3 to 9, division off so that waking alone is
+seen. Growing lesions (Phadke et al. 2006): 6 cycling cells in a mouse with ovaries against none; in weeks 5 and 6, beside:
+bone within 50 um of a tumour cell, away: farther than that. Mean (standard error) over seeds.
 """
 
 import sys
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 import niche_sim as ns
 from niche_sim.kinds import OUTCOME_NAMES
@@ -50,19 +51,44 @@ def remove_ovaries(seed):
     return found
 
 
+def count_beside(arm, with_tumour):
+    """Return osteoblasts and osteoclasts per mm of bone surface beside tumour cells and away, over the last pictures."""
+    counts = {place: np.zeros(3) for place in ("beside", "away")}  # osteoblasts, osteoclasts, mm of surface
+    for time_h, mineral in zip(arm.map_times_h, arm.maps["mineral"]):
+        cells = arm.cells[arm.cells["time_h"] == time_h]
+        bone = mineral[0] >= 0.5
+        surface = ~bone & np.logical_or.reduce([np.roll(bone, shift, axis) for shift in (1, -1) for axis in (0, 1)])
+        tumour = np.zeros_like(bone)
+        held = cells[cells["kind"] == "dtc"]
+        tumour[held["y"], held["x"]] = True
+        # The patch is periodic: distances are taken on three by three of it.
+        rows, columns = bone.shape
+        far = distance_transform_edt(~np.tile(tumour, (3, 3)))[rows : 2 * rows, columns : 2 * columns]
+        near = far <= 5 if with_tumour else np.ones_like(bone)
+        for place, inside in (("beside", near), ("away", ~near)):
+            counts[place][2] += (surface & inside).sum() * 0.01
+            for k, kind in enumerate(("osteoblast", "osteoclast")):
+                of_kind = cells[cells["kind"] == kind]
+                counts[place][k] += inside[of_kind["y"], of_kind["x"]].sum()
+    with np.errstate(invalid="ignore"):
+        return {f"{kind} per mm {place}": held[k] / held[2] for place, held in counts.items()
+                for k, kind in enumerate(("osteoblasts", "osteoclasts"))}  # fmt: skip
+
+
 def grow_lesions(seed):
-    """Return cells in week 6 of a mouse with growing lesions and of the same mouse without."""
+    """Return tumour, osteoblasts, osteoclasts and bone of a mouse with growing lesions and of the same mouse without."""
     found = {}
     for name, cells in (("no tumour", 0), ("tumour", 6)):
         run = ns.run_experiment(build(
             "mouse_sham", seed, "42 d", arms={"a": {}}, population={"cycling_dtc": cells}, switches={"arrival": False},
+            record={"series": "7 d", "ledgers": False, "pictures": ["28 d", "31 d", "35 d", "38 d", "42 d"]},
         ))  # fmt: skip
         held = run.series
-        weeks = {f"cells of tumour, week {w}": held.loc[held["time_h"] == w * WEEK_H, ["dormant", "cycling"]].sum(axis=1).item()
-                 for w in (1, 2, 4)}  # fmt: skip
-        last = held[held["time_h"] > 5 * WEEK_H]
-        found[name] = weeks | {name: last[name].mean() for name in ("osteoblasts", "osteoclasts", "resorption_um3_per_d")}
-        found[name]["bone at the end over time 0"] = held["bone_volume_fraction"].iloc[-1] / held["bone_volume_fraction"].iloc[0]
+        number = (held["dormant"] + held["cycling"]).set_axis(held["time_h"])
+        found[name] = {f"cells of tumour, week {week}": number[week * WEEK_H] for week in (1, 2, 4)}
+        found[name] |= count_beside(run.arms["a"], cells > 0)
+        volume = held["bone_volume_fraction"]
+        found[name]["bone at the end over time 0"] = volume.iloc[-1] / volume.iloc[0]
     return found
 
 
@@ -96,5 +122,5 @@ if __name__ == "__main__":
             print_ratio(mice, measured, column, "mouse_sham untreated")
     lesions = [grow_lesions(seed) for seed in seeds]
     print_table("growing lesions", lesions)
-    for measured in ("osteoblasts", "osteoclasts", "resorption_um3_per_d"):
+    for measured in ("osteoblasts per mm beside", "osteoclasts per mm beside"):
         print_ratio(lesions, measured, "tumour", "no tumour")

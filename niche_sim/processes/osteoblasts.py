@@ -3,8 +3,8 @@
 Recruitment at an unserved place of the cavity: rate x s / (s + K), s the matrix factor released by that BMU. A place is
 a voxel with debt and a filled bed beside it; it gains v dt / dx sqrt(beds), v = 0.63 um/d (iliac mineral apposition),
 once an osteoblast is within reach and the seam is older than the mineralisation lag. Formation stops at cavity x bone
-balance. New bone stores growth factor afresh and buries what drug lies under it. Tumour cells nearby kill osteoblasts
-(Phadke et al. 2006).
+balance. New bone stores growth factor afresh and buries what drug lies under it. Cycling tumour cells nearby kill
+osteoblasts and keep new ones from being recruited (Phadke et al. 2006).
 """
 
 import math
@@ -52,11 +52,12 @@ class Rates(NamedTuple):
     mineralisation_lag: float
     lifespan: float
     tumour_death: float
+    tumour_half: float
 
 
 UNITS = {
     "recruitment_rate": "1/h", "signal_half": "1", "apposition_rate": "um/h", "mineralisation_lag": "h",
-    "lifespan": "h", "tumour_death": "1/h",
+    "lifespan": "h", "tumour_death": "1/h", "tumour_half": "1",
 }  # fmt: skip
 
 
@@ -142,9 +143,24 @@ def _find_stand(state, world, v):
 
 
 @inner
+def find_suppression(state, rates, world, v):
+    """Return what cycling tumour cells leave of recruitment at `v`: K / (K + s), s their share of voxels within 50 um."""
+    if not rates.switches.osteoblast_loss:
+        return 1.0
+    cells, around, held = state.cells, 0, 0
+    for k in range(world.around.shape[0]):
+        w = displace(world, v, world.around[k, 0], world.around[k, 1], world.around[k, 2])
+        if w >= 0:
+            around += 1
+            row = state.voxels.occupant[w]
+            held += 1 if row >= 0 and cells.kind[row] == DTC and cells.mode[row] == CYCLING else 0
+    return rates.osteoblasts.tumour_half / (rates.osteoblasts.tumour_half + held / max(around, 1))
+
+
+@inner
 def _recruit(state, rates, world, tick, slot, v):
     bmus, r = state.bmus, rates.osteoblasts
-    hazard = r.recruitment_rate * saturate(bmus.signal[slot], r.signal_half)
+    hazard = r.recruitment_rate * saturate(bmus.signal[slot], r.signal_half) * find_suppression(state, rates, world, v)
     if uniform(tick.key, v, tick.step, S_OSTEOBLAST) >= -math.expm1(-hazard * tick.hours):
         return
     place = _find_stand(state, world, v)
