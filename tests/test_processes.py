@@ -22,7 +22,7 @@ from niche_sim.signals import free_rankl, hill, saturate
 from niche_sim.state import add_cell, allocate_state
 from niche_sim.surface import touches_bmu
 
-DORMANCY = Dormancy(1e-5, 4e-4, 2e-4, 2.0, 2e-4, 1e-4, 0.5, 4e-4, 2e-4)
+DORMANCY = Dormancy(1e-5, 4e-4, 2e-4, 1e-4, 2.0, 3.0, 4.0, 2e-4, 1e-4, 0.5, 4e-4, 2e-4)
 
 
 def test_signals():
@@ -44,30 +44,34 @@ def test_a_weight_of_zero_switches_a_term_off():
     assert combine(1.0, 0.3) == pytest.approx(0.3)
 
 
-def test_resting_lining_restrains_and_released_factor_drives():
-    rest = exit_hazards(DORMANCY, 0.0, True, False, False)
+def test_resting_lining_restrains_and_released_factors_drive_a_primed_cell():
+    rest = exit_hazards(DORMANCY, 0.0, 0.0, 1.0, True, False, False)
     assert rest == (0.5e-5, 0.0, 0.0, 0.0)
-    driven = exit_hazards(DORMANCY, 1.0, False, True, True)
+    driven = exit_hazards(DORMANCY, 1.0, 0.0, 0.7, False, True, True)
     assert driven[0] == 1e-5
-    assert driven[1] == pytest.approx(4e-4, rel=1e-3)
+    assert driven[1] == pytest.approx(0.7 * 4e-4, rel=1e-3)
     assert driven[2] == 2e-4
     assert driven[3] == pytest.approx(1e-4, rel=1e-3)
 
 
-def test_division_saturates():
-    d = Bag(basal_rate=0.1, maximum_rate=1.1, igf1_half=1.0, tgf_beta_half=1.0)
+DIVISION = Bag(
+    basal_rate=0.1, maximum_rate=1.1, igf1_half=1.0, tgf_beta_half=2.0, factor_exponent=3.0, adapted_independence=0.4
+)
+
+
+def test_division_rises_with_the_dose_of_factors_as_far_as_the_cell_is_primed():
     plain = division_hazard.py_func
-    assert plain(d, 0.0, 0.0, 0) == pytest.approx(0.1)
-    assert plain(d, 1e9, 0.0, 0) == pytest.approx(1.1)
-    assert plain(d, 1.0, 1.0, RESISTANT) == pytest.approx(0.1 + 0.75)
+    assert plain(DIVISION, 0.0, 0.0, 1.0, 0) == pytest.approx(0.1)
+    assert plain(DIVISION, 1e9, 0.0, 0.7, 0) == pytest.approx(0.1 + 0.7)
+    assert plain(DIVISION, 0.5, 1.0, 0.7, RESISTANT) == pytest.approx(0.1 + 0.35)  # 1/2 and 1/2: the half dose
+    assert plain(DIVISION, 1.0, 2.0, 1.0, 0) == pytest.approx(0.1 + 8 / 9)
 
 
 def test_a_bone_adapted_cell_needs_fewer_factors():
-    d = Bag(basal_rate=0.1, maximum_rate=1.1, igf1_half=1.0, tgf_beta_half=1.0, adapted_independence=0.4)
     plain = division_hazard.py_func
-    assert plain(d, 0.0, 0.0, ADAPTED) == pytest.approx(0.1 + 0.4)
-    assert plain(d, 1.0, 1.0, ADAPTED | RESISTANT) == pytest.approx(0.1 + 0.75 + 0.4 * 0.25)
-    assert plain(d, 1e9, 0.0, ADAPTED) == pytest.approx(1.1)
+    assert plain(DIVISION, 0.0, 0.0, 1.0, ADAPTED) == pytest.approx(0.1 + 0.4)
+    assert plain(DIVISION, 1.0, 0.0, 1.0, ADAPTED | RESISTANT) == pytest.approx(0.1 + 0.5 + 0.4 * 0.5)
+    assert plain(DIVISION, 1e9, 0.0, 1.0, ADAPTED) == pytest.approx(1.1)
 
 
 def test_vessels_protect_from_chemotherapy_whatever_the_cycle():
@@ -92,7 +96,7 @@ def crowd(cells):
 
 
 def run_angiogenesis(state, world, sprout_rate):
-    rates = Bag(angiogenesis=Bag(crowding=0.5, sprout_rate=sprout_rate))
+    rates = Bag(angiogenesis=Bag(crowding=0.5, sprout_rate=sprout_rate), switches=Bag(death=True))
     angiogenesis.run.py_func(state, rates, world, None, Bag(step=3, hours=6.0, key=np.uint64(5)))
 
 

@@ -1,8 +1,9 @@
 """Angiogenic dormancy: a lesion that crowds its place is held in balance by death until vessels sprout into it.
 
 A cycling cell in marrow of which within 50 um a share s is tumour cells dies of lack of oxygen with hazard (its hazard of
-division) x min(1, s / crowding): the lesion stays as it is. With hazard sprout_rate x min(1, s / crowding) a cell brings
-vessels to its whole lesion, and the balance ends for good. Off unless `angiogenic_dormancy` is switched on.
+division) x min(1, s / crowding), unless `death` is off: the lesion stays as it is. With hazard sprout_rate x
+min(1, s / crowding) a cell brings vessels to its whole lesion, and the balance ends for good. Off unless
+`angiogenic_dormancy` is switched on.
 """
 
 import math
@@ -68,7 +69,8 @@ def run(state, rates, world, host, tick):
         if cells.kind[row] != DTC or cells.mode[row] != CYCLING or cells.trait[row] & VASCULAR:
             continue
         need = min(1.0, find_crowding(state, world, cells.voxel[row]) / a.crowding)
-        state.hazard[row, DIE_HYPOXIA] = state.hazard[row, DIVIDE] * need
+        if rates.switches.death:
+            state.hazard[row, DIE_HYPOXIA] = state.hazard[row, DIVIDE] * need
         u = uniform(tick.key, cells.ident[row], tick.step, S_SPROUT)
         if u < -math.expm1(-a.sprout_rate * need * tick.hours):
             state.wish[called] = row

@@ -26,8 +26,7 @@ from niche_sim.surface import coat_density, touches_pit
 
 READS = (
     "living", "cells.voxel", "cells.kind", "cells.mode", "cells.trait", "voxels.suitability", "voxels.owner",
-    "voxels.is_bone", "voxels.perivascular", "voxels.exposed", "drug", "bmus.phase", "fields.concentration",
-    "host.chemotherapy",
+    "voxels.perivascular", "voxels.exposed", "drug", "bmus.phase", "fields.concentration", "host.chemotherapy",
 )  # fmt: skip
 WRITES = ("hazard",)
 
