@@ -15,7 +15,7 @@ import pytest
 
 import niche_sim as ns
 from niche_sim.initial import _settle
-from niche_sim.kinds import CYCLING, DTC, OPG, OSTEOBLAST, PTHRP, RANKL, TGF_BETA
+from niche_sim.kinds import ADAPTED, CYCLING, DTC, OPG, OSTEOBLAST, PTHRP, RANKL, TGF_BETA
 from niche_sim.lattice import build_world
 from niche_sim.schedule import Host, Tick
 from niche_sim.signals import free_rankl
@@ -30,9 +30,9 @@ FIELDS = (TGF_BETA, PTHRP, RANKL, OPG)
 HUMAN = ns.load_parameters("human")
 
 
-def build_rates_of(diffusion):
+def build_rates_of(diffusion, **switches):
     """Return human rates with all diffusion coefficients equal (um2/h) and fields solved to 1e-8."""
-    rates = build_rates(HUMAN, {}, {})
+    rates = build_rates(HUMAN, {}, switches)
     own = rates.diffusion
     return rates._replace(diffusion=own._replace(diffusion=np.full_like(own.diffusion, diffusion), tolerance=1e-8))
 
@@ -121,6 +121,27 @@ def test_pthrp_moves_free_rankl():
     rise = free_rankl(driven, lowered, s.opg_half, 0.0) / free_rankl(rankl, opg, s.opg_half, 0.0)
     left = (1 + opg / s.opg_half) / (1 + opg * (1 - s.pthrp_on_opg * share) / s.opg_half)
     assert rise == pytest.approx((1 + s.pthrp_on_rankl * share) * left, rel=1e-6)
+
+
+def test_without_the_vicious_cycle_pthrp_moves_nothing():
+    """The fields of RANKL and OPG are those of a patch without tumour, to the bit, though PTHrP is there as before."""
+    fields = {}
+    for cycling, on in ((0, True), (20, False), (20, True)):
+        world, state = build_slab(cycling)
+        fields[cycling, on] = settle(state, build_rates_of(DIFFUSION[-1], vicious_cycle=on), world)
+    assert np.array_equal(fields[20, False][2:], fields[0, True][2:])
+    assert np.array_equal(fields[20, False][:2], fields[20, True][:2]) and fields[20, False][1].max() > 0
+    assert (fields[20, True][2] > 1.0001 * fields[0, True][2])[36:].all()
+
+
+def test_a_bone_adapted_cell_makes_more_pthrp():
+    made = []
+    for trait in (0, ADAPTED):
+        world, state = build_slab(20)
+        state.cells["trait"][:] = trait
+        rates = build_rates_of(DIFFUSION[-1])
+        made.append(settle(state, rates, world)[1])
+    assert made[1] == pytest.approx(made[0] * rates.secretion.pthrp_adapted, rel=1e-6)
 
 
 def test_uniform_sources_need_no_diffusion():
