@@ -21,7 +21,7 @@ from zlib import crc32
 import numpy as np
 from scipy.special import gammaincinv, gammaln, pdtr, roots_hermitenorm
 
-from niche_sim.draws import normal, uniform
+from niche_sim.draws import draw_uniforms, normal
 from niche_sim.kinds import S_SCATTER
 
 _NODES, _WEIGHTS = roots_hermitenorm(120)
@@ -151,28 +151,29 @@ def draw_density(key: Any, aspirate: Aspirate) -> float:
     return aspirate.density_median * math.exp(_find_width(aspirate) * drawn)
 
 
-def draw_site(key: Any, place: str, step: int, aspirate: Aspirate) -> float:
+def draw_site(key: Any, place: str, step: Any, aspirate: Aspirate) -> np.ndarray:
     """Return the density at a place relative to the patient's own; of one puncture, so that another step is another one."""
+    drawn = draw_uniforms(key, _address(f"site.{place}"), step, S_SCATTER)
     if aspirate.site_cv == 0.0:
-        return 1.0
+        return np.ones_like(drawn)
     shape = 1.0 / aspirate.site_cv**2
-    return float(gammaincinv(shape, uniform(key, _address(f"site.{place}"), int(step), S_SCATTER)) / shape)
+    return np.asarray(gammaincinv(shape, drawn) / shape)
 
 
 def draw_count(
-    density: float, key: Any, place: str, step: int, millions: float, aspirate: Aspirate, *, aliquot: int = 1
-) -> int:  # fmt: skip
-    """Return the cells counted in `millions` of MNC of an aliquot of a place, in a patient of a density.
+    density: Any, key: Any, place: str, step: Any, millions: float, aspirate: Aspirate, *, aliquot: int = 1
+) -> np.ndarray:  # fmt: skip
+    """Return the cells counted in `millions` of MNC of an aliquot of a place, in patients of a density.
 
     Parameters
     ----------
-    density : float
-        Of the patient at that time, cells per 1e6 MNC.
-    key : uint64
-        Key of the patient.
+    density : float or array
+        Of a patient at that time, cells per 1e6 MNC.
+    key : uint64 or array
+        Key of the patient; density, key and step broadcast together.
     place : str
         E.g. ``"left"``; names the draw.
-    step : int
+    step : int or array
         When.
     millions : float
     aspirate : Aspirate
@@ -181,19 +182,22 @@ def draw_count(
     """
     local = density * draw_site(key, place, step, aspirate)
     mean = millions * (aspirate.sensitivity * local + aspirate.false_positives)
-    return _invert_poisson(uniform(key, _address(f"count.{place}.{aliquot}"), int(step), S_SCATTER), mean)
+    return invert_poisson(draw_uniforms(key, _address(f"count.{place}.{aliquot}"), step, S_SCATTER), mean)
 
 
 def _address(name: str) -> np.uint64:
     return np.uint64(crc32(f"aspirate.{name}".encode()))
 
 
-def _invert_poisson(level: float, mean: float) -> int:
-    """Return the smallest count whose distribution function reaches `level`, by bisection."""
-    low, high = -1, 1
-    while pdtr(high, mean) < level:
-        low, high = high, 2 * high
-    while high - low > 1:
+def invert_poisson(level: Any, mean: Any) -> np.ndarray:
+    """Return the smallest counts whose distribution function reaches `level`, by bisection."""
+    level, mean = np.broadcast_arrays(np.asarray(level, dtype=float), np.asarray(mean, dtype=float))
+    low = np.full(level.shape, -1, dtype=np.int64)
+    high = np.where(pdtr(0.0, mean) >= level, 0, 1)
+    while np.any(short := pdtr(high, mean) < level):
+        low, high = np.where(short, high, low), np.where(short, 2 * high, high)
+    while np.any(apart := high - low > 1):
         middle = (low + high) // 2
-        low, high = (low, middle) if pdtr(middle, mean) >= level else (middle, high)
+        reached = pdtr(middle, mean) >= level
+        low, high = np.where(apart & ~reached, middle, low), np.where(apart & reached, middle, high)
     return high

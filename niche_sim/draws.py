@@ -86,6 +86,22 @@ def rank(key, identity, step, stream):
 
 
 @kernel
+def _fill(keys, identities, steps, stream, found):
+    for i in range(found.size):
+        found[i] = uniform(keys[i], identities[i], steps[i], stream)
+
+
+def draw_uniforms(keys, identities, steps, stream: int) -> np.ndarray:
+    """Return uniform draws at many addresses: arrays of keys, identities and steps that broadcast together."""
+    shapes = np.broadcast_arrays(
+        np.asarray(keys, dtype=np.uint64), np.asarray(identities, dtype=np.uint64), np.asarray(steps, dtype=np.int64)
+    )
+    found = np.empty(shapes[0].shape)
+    _fill(*(np.ascontiguousarray(part).ravel() for part in shapes), stream, found.ravel())
+    return found
+
+
+@kernel
 def normal(key, identity, step, stream):
     """Return one standard normal draw at an address (Box and Muller 1958)."""
     u, v = uniform_pair(key, identity, step, stream)

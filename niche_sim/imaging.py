@@ -35,6 +35,7 @@ class Imaging(NamedTuple):
     tumour_share: float
     scan_interval: float  # h
     scan_sensitivity: float
+    reference_growth: float  # 1/h, net, at which a lesion grows by its doubling time
 
 
 def read_imaging(parameters: Any) -> Imaging:

@@ -19,11 +19,12 @@ from niche_sim.aspirate import (
     find_moments,
     find_negative,
     find_positivity,
+    invert_poisson,
     list_aliquots,
     list_densities,
     read_aspirate,
 )
-from niche_sim.draws import run_key
+from niche_sim.draws import draw_uniforms, run_key, uniform
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +98,9 @@ def test_two_results_of_one_density_are_independent_and_of_many_are_not(human):
 
 
 def test_draws_follow_the_closed_forms(human):
-    found = []
-    for patient in range(20_000):
-        key = run_key(5, patient)
-        density = draw_density(key, human)
-        found.append([draw_count(density, key, place, 3, 2.0, human) for place in ("left", "right")])
-    counts = np.array(found)
+    keys = np.array([run_key(5, patient) for patient in range(20_000)])
+    densities = np.array([draw_density(key, human) for key in keys])
+    counts = np.stack([draw_count(densities, keys, place, 3, 2.0, human) for place in ("left", "right")], axis=1)
     exact = compare_sides(2.0, human)
     shares = {"one": (counts[:, 0] > 0, exact.first), "both": ((counts > 0).all(axis=1), exact.both)}
     law = find_counts(2.0, human, 2)
@@ -111,8 +109,21 @@ def test_draws_follow_the_closed_forms(human):
         assert abs(drawn.mean() - share) < 4.2 * np.sqrt(share * (1.0 - share) / len(drawn)), name
 
 
+def test_many_draws_are_the_same_as_one_by_one(human):
+    keys = np.array([run_key(5, patient) for patient in range(40)])
+    densities = np.geomspace(1e-3, 3e3, 40)
+    steps = np.array([-3, 0, 7])
+    many = draw_count(densities[:, None], keys[:, None], "left", steps, 2.0, human)
+    for row, (key, density) in enumerate(zip(keys, densities)):
+        assert [draw_count(density, key, "left", step, 2.0, human) for step in steps] == many[row].tolist()
+        level = np.array([uniform(key, 5, step, 2) for step in steps])
+        assert np.array_equal(draw_uniforms(key, 5, steps, 2), level)
+        mean = 1.6 * density
+        assert np.array_equal(invert_poisson(level, mean), stats.poisson.ppf(level, mean))
+
+
 def test_places_scatter_as_stated(human):
-    sites = np.array([draw_site(run_key(2), "left", step, human) for step in range(20_000)])
+    sites = draw_site(run_key(2), "left", np.arange(20_000), human)
     assert sites.mean() == pytest.approx(1.0, abs=4.2 * human.site_cv / np.sqrt(20_000))
     assert sites.std() == pytest.approx(human.site_cv, rel=0.05)
     assert draw_site(run_key(2), "left", 0, human._replace(site_cv=0.0)) == 1.0
@@ -126,8 +137,10 @@ def test_draws_have_an_address_and_less_density_never_gives_more_cells(human):
         assert counts == sorted(counts, reverse=True)
         assert counts[0] == draw_count(density, key, "left", 1, 2.0, human)
     key = run_key(8, 1)
-    many = [[draw_count(5.0, key, place, step, 2.0, human, aliquot=n) for step in range(50)]
-            for place, n in (("left", 1), ("right", 1), ("left", 2))]  # fmt: skip
+    many = [
+        draw_count(5.0, key, place, np.arange(50), 2.0, human, aliquot=n)
+        for place, n in (("left", 1), ("right", 1), ("left", 2))
+    ]  # fmt: skip
     assert len({tuple(row) for row in many}) == 3
 
 

@@ -6,7 +6,6 @@ third is a pool of both. Beside density 1 stands what was published: 97 patients
 `parameters` replaces numbers of the group `aspirate` of the human set, e.g. `{site_cv: 0.3}`.
 """
 
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import numpy as np
@@ -90,14 +89,13 @@ def check(spec: Spec) -> Mistakes:
     return found
 
 
-def _draw(spec: Spec, aspirate: Aspirate, millions: float, step: int) -> Iterator[np.ndarray]:
-    """Yield of each patient whether one, two and three aliquots have a cell."""
-    for patient in range(spec.patients):
-        key = run_key(spec.seed, patient)
-        density = spec.shares[step] * draw_density(key, aspirate)
-        first = [draw_count(density, key, place, step, millions, aspirate) for place in PLACES]
-        pool = [draw_count(density, key, place, step, millions / 2, aspirate, aliquot=2) for place in PLACES]
-        yield np.array([first[0], sum(first), sum(first) + sum(pool)]) > 0
+def _draw(spec: Spec, aspirate: Aspirate, millions: float, step: int) -> np.ndarray:
+    """Return whether one, two and three aliquots of each patient have a cell, shape (3, patients)."""
+    keys = np.array([run_key(spec.seed, patient) for patient in range(spec.patients)], dtype=np.uint64)
+    density = spec.shares[step] * np.array([draw_density(key, aspirate) for key in keys])
+    first = [draw_count(density, keys, place, step, millions, aspirate) for place in PLACES]
+    pool = [draw_count(density, keys, place, step, millions / 2, aspirate, aliquot=2) for place in PLACES]
+    return np.stack([first[0], sum(first), sum(first) + sum(pool)]) > 0
 
 
 def _is_published(share: float, millions: float) -> bool:
@@ -106,7 +104,7 @@ def _is_published(share: float, millions: float) -> bool:
 
 def _sample(spec: Spec, aspirate: Aspirate, millions: float, step: int) -> list[dict[str, Any]]:
     share = spec.shares[step]
-    drawn = np.mean(list(_draw(spec, aspirate, millions, step)), axis=0)
+    drawn = _draw(spec, aspirate, millions, step).mean(axis=1)
     rows = []
     for aliquots, places in enumerate(list_aliquots(millions), start=1):
         part = float(drawn[aliquots - 1])
