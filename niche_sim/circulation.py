@@ -4,13 +4,13 @@ Cells enter blood at a rate s and leave it by three competing sinks, of which th
 
     dC/dt = s - k C (b S / S0 + o + 1 - b - o),   k = ln 2 / half-life,
 
-b and o the shares that lodge in bone and outside it at the reference suitability S0, the others die. Blood turns over in hours, so
-that the pool is in balance with its sources at every moment: C = s / sum of sinks, exact where s is constant. Poorer marrow so leaves
-more cells to the other organs. One in `efficiency` of all cells that leave blood at the reference founds a competent lesion, and
-of those that lodge one in efficiency / (b + o), in bone or outside it.
+b and o the shares that lodge in bone and outside it at the reference suitability S0, the others die. Blood turns over in
+hours, so that the pool is in balance with its sources at every moment: C = s / sum of sinks, exact where s is constant.
+Poorer marrow so leaves more cells to the other organs. One in `efficiency` of all cells that leave blood at the reference
+founds a competent lesion, and of those that lodge one in efficiency / (b + o), in bone or outside it.
 
-The n-th lesion seeded in a site comes when the integral of the rate there passes the n-th sum of unit exponential gaps, drawn at (key of
-the patient; site, n): a lower rate only delays the same lesions.
+The n-th lesion seeded in a site comes when the integral of the rate there passes the n-th sum of unit exponential gaps,
+drawn at (key of the patient; site, n): a lower rate only delays the same lesions.
 """
 
 import math
@@ -107,5 +107,5 @@ def draw_seeds(keys: Any, site: str, times_h: np.ndarray, rate: np.ndarray) -> t
         found.append((rows, np.full(len(rows), number), time_h))
     if not found:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
-    row, number, time_h = (np.concatenate(part) for part in zip(*found))
-    return row, number, time_h
+    row, order, time_h = (np.concatenate(part) for part in zip(*found))
+    return row, order, time_h

@@ -1,14 +1,15 @@
 """Lesions: the fate of competent lesions, each one unit under the hazards of the place where it lies.
 
-A dormant lesion wakes, by a route, and dies, by a cause, with hazards that are constant between visits. It has a unit exponential
-level of its own for waking and one for dying, and each event comes when the integral of its hazard passes the level, if it is
-the first: what lowers the hazards of waking only delays the same waking, whatever it does to death. Which route or cause is a
-second draw, in proportion to the hazards of that interval.
+A dormant lesion wakes, by a route, and dies, by a cause, with hazards that are constant between visits. It has a unit
+exponential level of its own for waking and one for dying, and each event comes when the integral of its hazard passes the
+level, if it is the first: what lowers the hazards of waking only delays the same waking, whatever it does to death. Which
+route or cause is a second draw, in proportion to the hazards of that interval.
 
-A lesion that woke establishes with the chance that a branching process of one cell never dies out, max(0, 1 - death / division).
-Then it grows as `imaging` has it, in a time of its own: d tau = (division - death) / reference growth dt. It is detectable when tau
-first reaches the wait of imaging, and lost if tau falls below that of its first cell before. A lesion that grows from the start
-has a tau that is uniform between its first cell and the detectable size, as if such lesions had begun at a constant rate.
+A lesion that woke establishes with the chance that a branching process of one cell never dies out,
+max(0, 1 - death / division). Then it grows as `imaging` has it, in a time of its own:
+d tau = (division - death) / reference growth dt. It is detectable when tau first reaches the wait of imaging, and lost if
+tau falls below that of its first cell before. A lesion that grows from the start has a tau that is uniform between its
+first cell and the detectable size, as if such lesions had begun at a constant rate.
 
 All is drawn at (key of the patient; number of the lesion and name, 0).
 """
@@ -109,16 +110,16 @@ def follow(lesions: pd.DataFrame, place: Place, imaging: Imaging) -> pd.DataFram
     Parameters
     ----------
     lesions : DataFrame
-        Columns key (of the patient), lesion (its number), start_h, growing (from the start) and, of those, head (the share of the way
-        from one cell to the detectable size that is behind them).
+        Columns key (of the patient), lesion (its number), start_h, growing (from the start) and, of those, head (the share
+        of the way from one cell to the detectable size that is behind them).
     place : Place
     imaging : Imaging
 
     Returns
     -------
     DataFrame
-        With the columns doubling_h, fate, woke_h, route, died_h, cause, established, begin_h (of growth) and detectable_h added;
-        times that do not come are NaN, and texts that do not apply are empty.
+        With the columns doubling_h, fate, woke_h, route, died_h, cause, established, begin_h (of growth) and detectable_h
+        added; times that do not come are NaN, and texts that do not apply are empty.
     """
     table = lesions.reset_index(drop=True)
     keys, numbers = table["key"].to_numpy(np.uint64), table["lesion"].to_numpy(np.int64)
@@ -178,7 +179,7 @@ def detect_lesions(followed: pd.DataFrame, imaging: Imaging, last_h: float) -> p
     """Return followed lesions with detected_h: the first scan that shows each, NaN if none does up to `last_h`."""
     found = [
         find_scan(at, key, number, imaging, last_h) if np.isfinite(at) else np.nan
-        for at, key, number in zip(followed["detectable_h"], followed["key"], followed["lesion"])
+        for at, key, number in zip(followed["detectable_h"], followed["key"].to_numpy(np.uint64), followed["lesion"])
     ]
     fate = followed["fate"].where((followed["fate"] != DETECTED) | np.isfinite(found), GROWING)
     return followed.assign(detected_h=np.array(found, dtype=float), fate=fate)
@@ -197,7 +198,7 @@ def count_cells(followed: pd.DataFrame, place: Place, imaging: Imaging) -> np.nd
 
 
 def draw_growing(keys: Any, numbers: Any, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return which lesions grow from the start, a share of them, and which part of the way to be detectable each would have."""
+    """Return which lesions grow from the start, a share of them, and how far each then is on its way to be detectable."""
     levels = [draw_uniforms(keys, _address(name, np.asarray(numbers)), 0, S_SCATTER) for name in ("growing", "head")]
     return levels[0] < share, levels[1]
 
