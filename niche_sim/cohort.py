@@ -7,7 +7,7 @@ is the same in every arm, in a larger cohort and on any number of jobs.
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,32 +18,46 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 from scipy.stats import binomtest
 
+from niche_sim.bootstrap import average, resample
 from niche_sim.config.spread import Spread, vary
 from niche_sim.draws import run_key, uniform
 from niche_sim.errors import InputError, Interrupted, NicheSimError, ResourceError
 from niche_sim.kinds import MARKER_UNITS as UNITS
-from niche_sim.kinds import S_BOOTSTRAP, S_SPREAD
+from niche_sim.kinds import S_SPREAD
 from niche_sim.markers import measure, read_markers
 from niche_sim.plan import INTERPRETER_BYTES, find_memory, forecast_memory
 from niche_sim.simulation import Progress, run_experiment
+from niche_sim.tumour_summary import summarise_tumours
+from niche_sim.tumours import COLUMNS, LESION_COLUMNS, follow_tumours
 
 PATIENT = 2**32 - 1  # stands where the number of a niche stands, and is above every one
 SHORTEST_BASELINE_H = 30.0 * 24.0
-RESAMPLES = 1000
+USUAL_TUMOURS = 200
 VALUES = ("true", "measured", "relative")
 _SIGNALS = ["resorption_um3_per_d", "formation_um3_per_d", "bone_surface_um2", "bone_mineral_content_um3"]
 _ROW = ["arm", "step", "time_h"]
 
 
 @dataclass
+class Tumours:
+    """Tumours of a cohort: how many a patient, every lesion, means over them by patient and visit, what is said of all."""
+
+    number: int
+    lesions: pd.DataFrame
+    visits: pd.DataFrame
+    summary: pd.DataFrame
+
+
+@dataclass
 class Cohort:
-    """Markers of every patient, arm and visit; who the patients are; and what is said of them together."""
+    """Markers of every patient, arm and visit; who the patients are; what is said of them all; their tumours, if any."""
 
     markers: pd.DataFrame
     patients: pd.DataFrame
     summary: pd.DataFrame
     baseline_h: float
     reference: str
+    tumours: Tumours | None = None
 
 
 def draw_factors(spread: tuple[Spread, ...], key: Any) -> dict[str, float]:
@@ -122,6 +136,7 @@ class _Progress:
 def run_cohort(
     experiment: Any, patients: int, niches: int, *, jobs: int = 1, progress: Progress | None = None,
     reference: str | None = None,
+    tumours: int | None = None,
 ) -> Cohort:  # fmt: skip
     """Run a cohort.
 
@@ -137,6 +152,9 @@ def run_cohort(
         As that of `run_experiment`, for one arm named `cohort`.
     reference : str, optional
         Arm that others are compared with; by default the first.
+    tumours : int, optional
+        Women of the same bone but with tumours of their own for whom each patient stands; 0 for none. By default
+        USUAL_TUMOURS, or none if the experiment places no dormant tumour cells.
 
     Returns
     -------
@@ -145,7 +163,7 @@ def run_cohort(
     Raises
     ------
     InputError
-        The experiment records no series, or has no such arm.
+        The experiment records no series, has no such arm, or no tumour cells where tumours are asked for.
     NumericalError, ResourceError
         In a niche, which the message names.
     Interrupted
@@ -156,34 +174,86 @@ def run_cohort(
         raise InputError(f"--reference: no arm {reference!r}; there is {', '.join(experiment.arms)}")
     if experiment.record.series_h is None:
         raise InputError("record.series: a cohort is read off the series; write an interval, e.g. '28 d'")
+    tumours = count_tumours(experiment, tumours)
     each_h = experiment.spin_up_h + experiment.length_h * len(experiment.arms)
     report = _Progress(progress or (lambda event, **info: None), patients * niches * each_h)
     tables, rows, start_h = [], [], find_start(experiment)
-    for number, (signals, key) in enumerate(_run_patients(experiment, patients, niches, jobs, report)):
+    lesions: list[pd.DataFrame] = []
+    visits: list[pd.DataFrame] = []
+    for number, (series, key) in enumerate(_run_patients(experiment, patients, niches, jobs, report, tumours > 0)):
         rows.append({"patient": number} | draw_factors(experiment.spread, key))
+        signals, ntx = _add_up(series), {}
         for arm in experiment.arms:
             mine = signals[signals["arm"] == arm].reset_index(drop=True)
             table = measure(mine, key, read_markers(experiment.arm_parameters(arm)))
+            ntx[arm] = table["ntx_true"].to_numpy()
             table.insert(0, "arm", arm)
             table.insert(0, "patient", number)
             tables.append(add_baseline(table, start_h))
+        if tumours:
+            own = build_niche(experiment, experiment.seed, number, 0)[0]
+            found = follow_tumours(own, key, tumours, _split_arms(series, experiment.arms), ntx, start_h)
+            lesions.append(found[0].assign(patient=number))
+            visits.append(found[1].assign(patient=number))
     markers = pd.concat(tables, ignore_index=True)
     limit = 1e6 * experiment.parameters.value("markers.ntx_upper_limit")
     summary = pd.concat(
         [summarise(markers, reference, experiment.seed), count_normalised(markers, limit, start_h)], ignore_index=True
     )
-    return Cohort(markers, pd.DataFrame(rows), summary, start_h, reference)
+    bundle = _bundle(tumours, lesions, visits, reference, experiment.seed) if tumours else None
+    return Cohort(markers, pd.DataFrame(rows), summary, start_h, reference, bundle)
+
+
+def count_tumours(experiment: Any, asked: int | None) -> int:
+    """Return how many tumours each patient is given.
+
+    Raises
+    ------
+    InputError
+        Fewer than none are asked for, or some, but the experiment places no dormant tumour cells to read hazards off.
+    """
+    placed = int(experiment.population.dormant_dtc)
+    if asked is not None and asked < 0:
+        raise InputError(f"--tumours: expected 0 or more, not {asked}")
+    if asked and not placed:
+        raise InputError(
+            "--tumours: the experiment places no dormant tumour cells, so there are no hazards for lesions to meet; "
+            "write e.g. population: {dormant_dtc: 48}, or leave --tumours out"
+        )
+    return asked if asked is not None else USUAL_TUMOURS if placed else 0
+
+
+def _add_up(series: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return the signals of a patient, summed over her niches."""
+    signals = series[0][_ROW + _SIGNALS].copy()
+    # Always in the order of the niches, so that the sum has the same bits on any number of jobs.
+    signals[_SIGNALS] = sum(frame[_SIGNALS].to_numpy() for frame in series)
+    return signals
+
+
+def _split_arms(series: list[pd.DataFrame], arms: Iterable[str]) -> dict[str, list[pd.DataFrame]]:
+    return {arm: [frame[frame["arm"] == arm].reset_index(drop=True) for frame in series] for arm in arms}
+
+
+def _bundle(
+    number: int, lesions: list[pd.DataFrame], visits: list[pd.DataFrame], reference: str, seed: int
+) -> Tumours:  # fmt: skip
+    means = pd.concat(visits, ignore_index=True)
+    means = means[["patient", *means.columns.drop("patient")]]
+    summary = summarise_tumours(means, reference, run_key(seed, PATIENT, PATIENT))
+    return Tumours(number, pd.concat(lesions, ignore_index=True)[LESION_COLUMNS], means, summary)
 
 
 def _run_patients(
-    experiment: Any, patients: int, niches: int, jobs: int, report: _Progress
-) -> Iterator[tuple[pd.DataFrame, Any]]:
-    """Yield the signals of each patient, summed over her niches, and her key, in order."""
+    experiment: Any, patients: int, niches: int, jobs: int, report: _Progress, tumours: bool
+) -> Iterator[tuple[list[pd.DataFrame], Any]]:
+    """Yield the series of the niches of each patient, what is used of them, and her key, in order."""
+    columns = _ROW + _SIGNALS + (COLUMNS if tumours else [])
 
     def run(patient: int, niche: int) -> pd.DataFrame:
         built, key = build_niche(experiment, experiment.seed, patient, niche)
         try:
-            return run_experiment(built, progress=report.follow(), host_key=key).series[_ROW + _SIGNALS]
+            return run_experiment(built, progress=report.follow(), host_key=key).series[columns]
         except Interrupted:
             raise
         except NicheSimError as error:
@@ -193,12 +263,9 @@ def _run_patients(
     try:
         waiting = [[pool.submit(run, p, n) for n in range(niches)] for p in range(patients)]
         for patient in range(patients):
-            frames = [future.result() for future in waiting[patient]]
+            series = [future.result() for future in waiting[patient]]
             waiting[patient] = []  # what has been summed up is not kept
-            signals = frames[0].copy()
-            # Always in the order of the niches, so that the sum has the same bits on any number of jobs.
-            signals[_SIGNALS] = sum(frame[_SIGNALS].to_numpy() for frame in frames)
-            yield signals, run_key(experiment.seed, patient, PATIENT)
+            yield series, run_key(experiment.seed, patient, PATIENT)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -229,29 +296,13 @@ def add_baseline(table: pd.DataFrame, start_h: float) -> pd.DataFrame:
     return table
 
 
-def _resample(seed: int, patients: int) -> np.ndarray:
-    """Return how often each patient is in each sample, shape (1 + RESAMPLES, patients): once in the first, else as drawn."""
-    key, counts = run_key(seed, PATIENT, PATIENT), np.ones((1 + RESAMPLES, patients))
-    for sample in range(1, 1 + RESAMPLES):
-        drawn = [int(patients * uniform(key, np.uint64(slot), sample, S_BOOTSTRAP)) for slot in range(patients)]
-        counts[sample] = np.bincount(drawn, minlength=patients)
-    return counts
-
-
-def _average(counts: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Return the mean of each column over the patients who have it, in each sample."""
-    there = np.isfinite(held)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray((counts @ np.where(there, held, 0.0)) / (counts @ there))
-
-
 def summarise(markers: pd.DataFrame, reference: str, seed: int) -> pd.DataFrame:
     """Return each marker by arm and time over patients: mean, median, 2.5 and 97.5 %, and the ratio of means to an arm.
 
     The interval of the ratio is the middle 95 % of RESAMPLES bootstrap samples of patients, each with all her arms.
     """
     patients = markers["patient"].nunique()
-    counts = _resample(seed, patients)
+    counts = resample(run_key(seed, PATIENT, PATIENT), patients)
     rows: list[pd.DataFrame] = []
     for name, unit in UNITS.items():
         for value in VALUES:
@@ -260,12 +311,12 @@ def summarise(markers: pd.DataFrame, reference: str, seed: int) -> pd.DataFrame:
             for arm in markers["arm"].unique():
                 held = wide[arm].to_numpy()
                 with np.errstate(divide="ignore", invalid="ignore"):
-                    ratios = _average(counts, held) / _average(counts, compared)
+                    ratios = average(counts, held) / average(counts, compared)
                     low, high = np.percentile(ratios[1:], (2.5, 97.5), axis=0)
                 rows.append(pd.DataFrame({
                     "arm": arm, "time_h": wide[arm].columns, "marker": name, "value": value,
                     "unit": "1" if value == "relative" else unit, "patients": np.isfinite(held).sum(axis=0),
-                    "mean": _average(counts[:1], held)[0], "median": wide[arm].median().to_numpy(),
+                    "mean": average(counts[:1], held)[0], "median": wide[arm].median().to_numpy(),
                     "low": wide[arm].quantile(0.025).to_numpy(), "high": wide[arm].quantile(0.975).to_numpy(),
                     "ratio": ratios[0], "ratio_low": low, "ratio_high": high,
                 }))  # fmt: skip

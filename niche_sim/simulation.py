@@ -123,9 +123,39 @@ def host_at(forcing: Forcing, i: int) -> Host:
     return Host(*(array[i] for array in forcing))
 
 
-def _is_dosing(rates: list[tuple[int, Rates]], plan: "_Plan", dose: Dose) -> bool:
-    """Whether doses are switched on when this one is due."""
-    return bool([held for step, held in rates if step * plan.hours <= dose.time_h][-1].switches.dosing)
+def list_phases(experiment: Any, name: str) -> list[tuple[int, Any, dict[str, bool]]]:
+    """Return the step from which each set of parameters and switches of an arm holds: its own, then its changes in time."""
+    arm = experiment.arms[name]
+    parameters, switches = experiment.arm_parameters(name), experiment.switches | dict(arm.switches)
+    listed = [(0, parameters, switches)]
+    for change in sorted(getattr(arm, "changes", ()), key=lambda change: change.at_h):
+        parameters, switches = parameters.override(change.override), switches | dict(change.switches)
+        listed.append((round(change.at_h / experiment.tick_h), parameters, switches))
+    return listed
+
+
+def take_doses(experiment: Any, name: str, host_key: Any) -> list[tuple[Dose, bool]]:
+    """Return the doses of an arm that are due while dosing is on, each with whether the patient of a key takes it."""
+    phases = list_phases(experiment, name)
+    scheduled = schedule_doses(experiment.arms[name].regimen, experiment.host_drugs(), experiment.length_h, host_key)
+    return [
+        (dose, taken) for dose, taken in scheduled
+        if [on for step, _, on in phases if step * experiment.tick_h <= dose.time_h][-1]["dosing"]
+    ]  # fmt: skip
+
+
+def list_courses(doses: Iterable[tuple[Dose, bool]]) -> list[Course]:
+    """Return the doses that were taken as courses of one dose each."""
+    return [Course(d.drug, d.dose_mg, None, d.time_h, None, d.route, d.infusion_h) for d, taken in doses if taken]
+
+
+def follow_host(experiment: Any, name: str, host_key: Any) -> Forcing:
+    """Return what the patient of a key does to her niches in each tick of an arm."""
+    courses, steps = list_courses(take_doses(experiment, name, host_key)), round(experiment.length_h / experiment.tick_h)
+    body = read_body(experiment.arm_parameters(name))
+    return build_forcing(
+        courses, experiment.host_drugs(), experiment.host_patient(), steps, float(experiment.tick_h), body=body
+    )  # fmt: skip
 
 
 def _list_dose_events(doses: Iterable[tuple[Dose, bool]], tick_h: float) -> pd.DataFrame:
@@ -236,14 +266,11 @@ def spin_up(plan: _Plan, progress: Progress = _be_silent, keeper: Keeper | None 
 
 
 def _list_rates(plan: _Plan, name: str) -> list[tuple[int, Rates]]:
-    """Return the rates of an arm, each with the step from which they hold: the arm's own, then its changes in time."""
-    experiment, arm = plan.experiment, plan.experiment.arms[name]
-    parameters, switches = experiment.arm_parameters(name), experiment.switches | dict(arm.switches)
-    listed = [(0, build_rates(parameters, plan.drugs, switches))]
-    for change in sorted(getattr(arm, "changes", ()), key=lambda change: change.at_h):
-        parameters, switches = parameters.override(change.override), switches | dict(change.switches)
-        listed.append((round(change.at_h / plan.hours), build_rates(parameters, plan.drugs, switches)))
-    return listed
+    """Return the rates of an arm, each with the step from which they hold."""
+    return [
+        (step, build_rates(parameters, plan.drugs, switches))
+        for step, parameters, switches in list_phases(plan.experiment, name)
+    ]
 
 
 def _plasma_from_bone(plan: _Plan, state: State, share: float) -> float:
@@ -256,11 +283,9 @@ def run_arm(
     plan: _Plan, name: str, start: State, progress: Progress = _be_silent, keeper: Keeper | None = None
 ) -> ArmResult:
     """Run one arm from a copy of `start`, or from its last checkpoint."""
-    experiment, arm = plan.experiment, plan.experiment.arms[name]
-    rates = _list_rates(plan, name)
-    scheduled = schedule_doses(arm.regimen, plan.drugs, experiment.length_h, plan.host_key)
-    scheduled = [(dose, taken) for dose, taken in scheduled if _is_dosing(rates, plan, dose)]
-    courses = [Course(d.drug, d.dose_mg, None, d.time_h, None, d.route, d.infusion_h) for d, taken in scheduled if taken]
+    experiment, rates = plan.experiment, _list_rates(plan, name)
+    scheduled = take_doses(experiment, name, plan.host_key)
+    courses = list_courses(scheduled)
     parameters = experiment.arm_parameters(name)
     body = read_body(parameters)
     forcing = build_forcing(courses, plan.drugs, plan.patient, plan.steps, plan.hours, body=body)

@@ -306,10 +306,10 @@ def test_verify_hash_plot_know_a_cohort(folder, capsys):
 
 
 def test_the_figure_is_the_same_every_time(folder):
-    from niche_sim.view.cohort import draw_markers
+    from niche_sim.view.cohort import draw_cohort
 
     before = (folder / "figures" / "markers.svg").read_bytes()
-    draw_markers(folder)
+    draw_cohort(folder)
     assert (folder / "figures" / "markers.svg").read_bytes() == before and len(before) > 10_000
 
 
@@ -374,3 +374,71 @@ def test_every_niche_ends_soon_after_an_interruption():
     with pytest.raises(Interrupted):
         run_cohort(make(), 50, 4, jobs=2, progress=stop)
     assert calls.count("advance") <= 4
+
+
+# ---------------------------------------------------------------- tumours
+
+
+def with_tumour():
+    return make(population={"dormant_dtc": 8}, time={"length": "45 d", "spin_up": "15 d"})
+
+
+@pytest.fixture(scope="module")
+def tumours():
+    return run_cohort(with_tumour(), 2, 2, tumours=40)
+
+
+def test_tumours_are_the_same_on_any_number_of_jobs_and_in_a_larger_cohort(tumours):
+    held = tumours.tumours
+    other = run_cohort(with_tumour(), 1, 2, tumours=40, jobs=2).tumours
+    assert other.lesions.equals(held.lesions[held.lesions["patient"] == 0].reset_index(drop=True))
+    assert other.visits.equals(held.visits[held.visits["patient"] == 0].reset_index(drop=True))
+    assert held.number == 40 and set(held.visits["patient"]) == {0, 1} and (held.visits["tumours"] == 40).all()
+
+
+def test_tumours_of_arms_are_alike_until_the_first_dose(tumours):
+    visits = tumours.tumours.visits
+    control, drug = (visits[visits["arm"] == arm].reset_index(drop=True) for arm in ("control", "drug"))
+    before = control["time_h"] <= 30 * 24.0
+    now = ["dtc_density", "dtc_count", "bone_dormant", "bone_growing", "outside_dormant", "outside_growing", "ctc_cells"]
+    assert control.loc[before, now].equals(drug.loc[before, now])
+    assert not control.loc[~before, now].equals(drug.loc[~before, now])
+    start = tumours.tumours.lesions.query("origin == 'initial'").groupby(["patient", "arm", "site"]).size().unstack("arm")
+    assert start["control"].equals(start["drug"].rename("control"))
+
+
+def test_tumours_are_those_asked_for_or_none():
+    count = cohorts.count_tumours
+    placed, bare = with_tumour(), make()
+    assert (count(placed, None), count(placed, 7), count(placed, 0)) == (cohorts.USUAL_TUMOURS, 7, 0)
+    assert (count(bare, None), count(bare, 0)) == (0, 0)
+    with pytest.raises(InputError, match="expected 0 or more, not -1"):
+        count(placed, -1)
+    with pytest.raises(InputError, match="places no dormant tumour cells"):
+        run_cohort(bare, 1, 1, tumours=5)
+
+
+def test_the_folder_holds_the_tumours(tmp_path, capsys):
+    from niche_sim.store.cohorts import load_cohort
+
+    (tmp_path / "tiny.yaml").write_text(TEXT)
+    target, file = tmp_path / "result", tmp_path / "tiny.yaml"
+    some = ("--patients", 2, "--niches", 1, "--jobs", 1, "--tumours", 30, "--out", target)
+    assert call("cohort", file, *some, "--set", "population.dormant_dtc=8", "--no-figures") == 0
+    assert "30 tumours a patient" in capsys.readouterr().out
+    assert call("verify", target) == 0 and call("plot", target) == 0 and call("hash", target) == 0
+    printed = capsys.readouterr().out
+    assert "tumour.png" in printed and "markers.png" in printed
+    held = load_cohort(target)
+    assert held["manifest"]["tumours"] == 30 and held["manifest"]["result_hash"] in printed
+    units = held["lesions"].attrs["units"]
+    assert (units["woke_h"], units["fate"], units["tumour"]) == ("h", "name", "count")
+    assert held["tumours"].attrs["units"]["bone_metastasis_share"] == "1"
+    assert held["tumours"].attrs["units"]["dtc_density"] == "1/1e6 MNC"
+    assert {"dtc_positive", "bone_metastasis", "skeletal_events"} <= set(held["tumour_summary"]["quantity"])
+    (target / "lesions.parquet").write_bytes(b"")
+    assert call("plot", target) == 2
+    assert "lesions.parquet: was changed" in capsys.readouterr().err
+    assert call("cohort", file, "--tumours", 5, "--out", tmp_path / "none") == 2
+    assert "population: {dormant_dtc: 48}" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()

@@ -1,4 +1,4 @@
-"""`niche-sim cohort`: patients of several niches each, their markers in every arm."""
+"""`niche-sim cohort`: patients of several niches each, their markers and tumours in every arm."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -10,13 +10,18 @@ import click
 from niche_sim.cli.run import default_threads, run_aside
 from niche_sim.errors import Interrupted, ResourceError
 
-MOST_PATIENTS, MOST_NICHES, MOST_JOBS = 100_000, 1000, 1024
+MOST_PATIENTS, MOST_NICHES, MOST_JOBS, MOST_TUMOURS = 100_000, 1000, 1024, 100_000
 
 
-@click.command(short_help="Run a cohort of patients and write their bone markers.")
+@click.command(short_help="Run a cohort of patients and write their bone markers and tumours.")
 @click.argument("experiment")
 @click.option("--patients", type=click.IntRange(1, MOST_PATIENTS), default=20, show_default=True, help="Patients.")
 @click.option("--niches", type=click.IntRange(1, MOST_NICHES), default=4, show_default=True, help="Niches of each patient.")
+@click.option(
+    "--tumours", type=click.IntRange(0, MOST_TUMOURS), metavar="N",
+    help="Women with her bone, but tumours of their own, for whom each patient stands; 0 for none.  "
+    "[default: 200, or 0 where the experiment places no dormant tumour cells]",
+)
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), help="Replace the seed of the experiment.")
 @click.option(
     "--jobs", type=click.IntRange(1, MOST_JOBS), help="Niches run side by side.  [default: the processors at hand]"
@@ -28,10 +33,14 @@ MOST_PATIENTS, MOST_NICHES, MOST_JOBS = 100_000, 1000, 1024
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--no-figures", is_flag=True, help="Skip the figure; `plot` makes it.")
 def cohort(
-    experiment: str, patients: int, niches: int, seed: int | None, jobs: int | None, length: str | None,
+    experiment: str, patients: int, niches: int, tumours: int | None, seed: int | None, jobs: int | None, length: str | None,
     reference: str | None, out: Path | None, settings: tuple[str, ...], quiet: bool, no_figures: bool,
 ) -> None:  # fmt: skip
-    """Run EXPERIMENT for many patients and write what a laboratory would find: CTX, NTX, P1NP, calcium, BMD.
+    """Run EXPERIMENT for many patients and write what a clinic would find: CTX, NTX, P1NP, calcium, BMD, metastases.
+
+    Where the experiment places dormant tumour cells (population.dormant_dtc), each patient stands for --tumours women of
+    the same bone who differ in their tumours: tumour cells in marrow aspirates, lesions in and outside bone, their
+    detection, skeletal events.
 
     A patient is the mean of several independent niches with one host. How patients differ is the `spread:` of the
     experiment; without one they differ by chance alone. A patient is the same in every arm. Only the series is kept,
@@ -40,6 +49,7 @@ def cohort(
     \b
     Examples:
       niche-sim cohort e02_oral_or_iv --patients 40 --niches 4 --out results/e02
+      niche-sim cohort e02_oral_or_iv --set population.dormant_dtc=48 --tumours 500 --out results/e02_tumours
       niche-sim cohort e02_oral_or_iv --patients 4 --niches 1 --length "1 yr" --set record.series="30 d"
     """
     from niche_sim.config import load_experiment
@@ -48,7 +58,7 @@ def cohort(
     loaded = load_experiment(experiment, sets=settings, seed=seed, length=length)
     target = out if out is not None else Path("results") / f"{loaded.name}_cohort"
     with ProgressReport(quiet=quiet) as progress:
-        lines = _write(loaded, target, patients, niches, jobs or default_threads(), reference, progress)
+        lines = _write(loaded, target, patients, niches, tumours, jobs or default_threads(), reference, progress)
         if not no_figures:
             _draw(target, progress)
     if not quiet:
@@ -56,8 +66,9 @@ def cohort(
 
 
 def _write(
-    experiment: Any, target: Path, patients: int, niches: int, jobs: int, reference: str | None, progress: Any
-) -> list[str]:
+    experiment: Any, target: Path, patients: int, niches: int, tumours: int | None, jobs: int, reference: str | None,
+    progress: Any,
+) -> list[str]:  # fmt: skip
     """Run the cohort into a new folder; return what to tell the user."""
     from niche_sim.store import reserve
 
@@ -68,7 +79,9 @@ def _write(
         from niche_sim.store.cohorts import write_cohort
 
         check_memory(experiment, jobs)
-        work = partial(run_cohort, experiment, patients, niches, jobs=jobs, progress=progress, reference=reference)
+        work = partial(
+            run_cohort, experiment, patients, niches, jobs=jobs, progress=progress, reference=reference, tumours=tumours
+        )  # fmt: skip
         try:
             found = run_aside(work, progress.stop)
         except (KeyboardInterrupt, Interrupted):
@@ -101,16 +114,33 @@ def describe(experiment: Any, found: Any, niches: int, seconds: float) -> list[s
         lines += ["", f"no baseline for {named}: no bone was worked on before treatment; take more patches, or larger ones"]
     if found.baseline_h < SHORTEST_BASELINE_H:
         lines += ["", "an arm begins before 30 d: the baseline is the first visit, which treatment already touches"]
+    lines += _describe_tumours(found, list(experiment.arms)) if found.tumours is not None else []
     assumed = sum(item.status == "assumed" for item in experiment.parameters.values())
     return [*lines, "", f"parameters: {assumed} of {len(experiment.parameters)} are assumed (see `niche-sim sources`)"]
 
 
-def _draw(target: Path, progress: Any) -> None:
-    from niche_sim.view.cohort import draw_markers
+def _describe_tumours(found: Any, arms: list[str]) -> list[str]:
+    """Return what is said of the tumours at the end, in lines."""
+    from niche_sim.progress import format_time
 
-    progress.say("drawing the figure")
+    table = found.tumours.summary
+    last = table[table["time_h"] == table["time_h"].max()]
+    named = {
+        "dtc_positive": "DTC-positive", "bone_metastasis": "bone metastasis", "outside_metastasis": "outside bone",
+        "any_metastasis": "any", "skeletal_events": "skeletal events",
+    }  # fmt: skip
+    shown = last.pivot(index="arm", columns="quantity", values="mean").reindex(arms)[list(named)].rename(columns=named)
+    lost = f"share of women with each at {format_time(float(last['time_h'].iloc[0]))}, and skeletal events a woman "
+    lost += f"({found.tumours.number} tumours a patient)"
+    return ["", lost, *shown.round(4).to_string().splitlines()]
+
+
+def _draw(target: Path, progress: Any) -> None:
+    from niche_sim.view.cohort import draw_cohort
+
+    progress.say("drawing the figures")
     try:
-        draw_markers(target)
+        draw_cohort(target)
     except ResourceError as error:
         remedy = f"the results in {target} are complete; make room, then `niche-sim plot` draws them"
         raise ResourceError(f"{error}\n{remedy}") from error

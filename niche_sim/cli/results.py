@@ -76,9 +76,9 @@ def plot(directory: Path) -> None:
     """Draw the figures of the result in DIR again, into DIR/figures."""
     _require_sound(directory)
     if _is_cohort(directory):
-        from niche_sim.view.cohort import draw_markers
+        from niche_sim.view.cohort import draw_cohort
 
-        paths = draw_markers(directory)
+        paths = draw_cohort(directory)
     else:
         from niche_sim.view.figures import draw_figures
 
@@ -93,7 +93,7 @@ def report(directory: Path) -> None:
     """Write the report of the result in DIR again: one HTML file that needs nothing else."""
     _require_sound(directory)
     if _is_cohort(directory):
-        raise InputError(f"{directory}: holds a cohort, which has no report; `niche-sim plot` draws its markers")
+        raise InputError(f"{directory}: holds a cohort, which has no report; `niche-sim plot` draws its figures")
     from niche_sim.view.report import write_report
 
     click.echo(str(write_report(directory)))

@@ -203,7 +203,7 @@ def load(directory: str | Path) -> Result:
     if manifest["format"] == SUBMODEL_FORMAT:
         raise InputError(f"{directory}: holds the tables of a sub-model; read its .csv files")
     if manifest["format"] == COHORT_FORMAT:
-        raise InputError(f"{directory}: holds a cohort; read its markers.parquet and summary.csv")
+        raise InputError(f"{directory}: holds a cohort; read its .parquet and .csv files")
     for name, size in manifest["sizes"].items():
         path = directory / name
         if path.is_symlink() or not path.is_file():
@@ -247,7 +247,7 @@ def hash_result(directory: str | Path) -> str:
     if manifest["format"] == COHORT_FORMAT:
         from niche_sim.store.cohorts import digest_cohort, load_cohort
 
-        return digest_cohort(load_cohort(directory)["markers"])
+        return digest_cohort(load_cohort(directory))
     result = load(directory)
     state = {arm: result.final_state(arm) for arm in result.arms}
     return digest_result({name: getattr(result, name) for name in tables.TABLES}, state)

@@ -17,13 +17,14 @@ TABLES = ("series", "events", "bmus", "cells", "ledgers")
 _ENDINGS = {
     "_h": "h", "_um": "um", "_um2": "um2", "_um3": "um3", "_um3_per_d": "um3/d", "_um_per_d": "um/d", "_per_mm": "1/mm",
     "_nmol_per_L": "nmol/L", "_fmol": "fmol", "_fmol_per_um2": "fmol/um2", "_per_yr": "1/yr", "_per_d": "1/d",
-    "_fraction": "1", "_mg": "mg", "_relative": "1",
+    "_fraction": "1", "_mg": "mg", "_relative": "1", "_share": "1",
 }  # fmt: skip
 _NAMED = {
     "arm": "name", "event": "name", "cause": "name", "kind": "name", "state": "name", "step": "tick", "outcome": "name",
     "ident": "identity", "parent": "identity", "clone": "identity", "z": "voxel", "y": "voxel", "x": "voxel",
     "ledger": "name", "item": "name", "entry": "name", "unit": "name", "amount": "as in column unit",
-    "patient": "count", "polarisation": "1", "place": "name", "suitability": "1",
+    "patient": "count", "tumour": "count", "site": "name", "origin": "name", "fate": "name", "route": "name",
+    "dtc_density": "1/1e6 MNC", "established": "1", "polarisation": "1", "place": "name", "suitability": "1",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The markers of a cohort: one panel a marker, one line an arm."""
+"""The figures of a cohort: its markers, one panel a marker, one line an arm; its tumours are drawn by `tumour`."""
 
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from niche_sim.view import palette
 from niche_sim.view.common import HOURS_PER_DAY, HOURS_PER_YEAR, STYLE, describe_regimen, tidy
 from niche_sim.view.figures import write_figure
 from niche_sim.view.palette import FAINT
+from niche_sim.view.tumour import tumour_sheet
 
 # Marker, heading, unit.
 PANELS = (
@@ -78,8 +79,8 @@ def _explain(ax: Axes, about: dict[str, Any]) -> None:
     ax.text(0, -0.12, words, transform=ax.transAxes, fontsize=8.5, color=FAINT, va="bottom")
 
 
-def draw_markers(directory: Path) -> list[Path]:
-    """Draw the markers of a cohort into its folder `figures`, as PNG and SVG.
+def draw_cohort(directory: Path) -> list[Path]:
+    """Draw the markers of a cohort, and its tumours if it has any, into its folder `figures`, as PNG and SVG.
 
     Raises
     ------
@@ -88,6 +89,9 @@ def draw_markers(directory: Path) -> list[Path]:
     ResourceError
         The disk is full; figures drawn before stay as they were.
     """
-    cohort = load_cohort(Path(directory))
+    cohort, folder = load_cohort(Path(directory)), Path(directory) / "figures"
     with matplotlib.rc_context(STYLE):
-        return write_figure(marker_sheet(cohort), Path(directory) / "figures", "markers")
+        written = write_figure(marker_sheet(cohort), folder, "markers")
+        if "tumours" in cohort:
+            written += write_figure(tumour_sheet(cohort), folder, "tumour")
+    return written
