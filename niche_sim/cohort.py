@@ -193,7 +193,7 @@ def run_cohort(
         if tumours:
             own = build_niche(experiment, experiment.seed, number, 0)[0]
             found = follow_tumours(own, key, tumours, _split_arms(series, experiment.arms), ntx, start_h)
-            lesions.append(found[0].assign(patient=number))
+            lesions.append(found[0].assign(patient=number)[LESION_COLUMNS])
             visits.append(found[1].assign(patient=number))
     markers = pd.concat(tables, ignore_index=True)
     limit = 1e6 * experiment.parameters.value("markers.ntx_upper_limit")
@@ -241,7 +241,7 @@ def _bundle(
     means = pd.concat(visits, ignore_index=True)
     means = means[["patient", *means.columns.drop("patient")]]
     summary = summarise_tumours(means, reference, run_key(seed, PATIENT, PATIENT))
-    return Tumours(number, pd.concat(lesions, ignore_index=True)[LESION_COLUMNS], means, summary)
+    return Tumours(number, pd.concat(lesions, ignore_index=True), means, summary)
 
 
 def _run_patients(

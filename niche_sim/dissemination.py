@@ -11,9 +11,12 @@ chance q each
 
     P(none) = (1 + c^2 q L)^(-1 / c^2).
 
-Ordinary DTCs are more fragile than competent ones: of the density there is left exp(-fragility x integral of the hazard of
-death of dormant cells in the niche). All is drawn at (key of the patient; name, 0): what lowers a mean only takes lesions
-away.
+Ordinary DTCs are more fragile than competent ones: of the density there is left
+
+    exp(-integral of (fragility x m + chemotherapy) dt),
+
+m the hazard of death of dormant cells in the niche from all other causes. Chemotherapy asks for the cycle of a cell, and
+both rest. All is drawn at (key of the patient; name, 0): what lowers a mean only takes lesions away.
 """
 
 from typing import Any, NamedTuple
@@ -101,19 +104,19 @@ def draw_lesions(densities: Any, keys: Any, spread: Dissemination, aspirate: Asp
     return np.stack([invert_poisson(level, ratio * mean) for level, ratio in zip(levels, (1.0, spread.outside_ratio))], -1)
 
 
-def find_left(times_h: Any, death: Any, spread: Dissemination) -> np.ndarray:
+def find_left(times_h: Any, death: Any, chemotherapy: Any, spread: Dissemination) -> np.ndarray:
     """Return what is left of the density of DTCs at `times_h`, the first of which is that of the whole density.
 
     Parameters
     ----------
     times_h : array, shape (n + 1,)
         Ends of intervals, h.
-    death : array, shape (n,)
-        Mean hazard of death (1/h) of dormant cells in each interval.
+    death, chemotherapy : array, shape (n,)
+        Mean hazards (1/h) in each interval of death of dormant cells: from all causes but chemotherapy, and from it.
     spread : Dissemination
     """
-    passed = np.concatenate([[0.0], np.cumsum(np.asarray(death, dtype=float) * np.diff(times_h))])
-    return np.asarray(np.exp(-spread.fragility * passed))
+    hazard = spread.fragility * np.asarray(death, dtype=float) + chemotherapy
+    return np.asarray(np.exp(-np.concatenate([[0.0], np.cumsum(hazard * np.diff(times_h))])))
 
 
 def _address(name: str) -> np.uint64:

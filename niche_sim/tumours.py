@@ -7,7 +7,8 @@ run_key(k, t, TUMOUR).
 
 Hazards of dormant cells in bone are means over the patient's niches, weighted by the cell-days at risk; those of growth are
 plain means. Lesions outside bone know the host only. Growing lesions shed cells into blood, of which a few found new
-lesions, in and outside bone; these are followed as the others are, but shed none: a cascade of one generation.
+lesions, in and outside bone; these are followed as the others are, but shed none: a cascade of one generation. A lesion
+sheds no more than at the detectable size: what is found is treated, which is not followed.
 """
 
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from niche_sim.dissemination import BONE, SITES, Dissemination, draw_lesions, fi
 from niche_sim.draws import run_key
 from niche_sim.errors import InputError
 from niche_sim.host import Forcing
-from niche_sim.imaging import Imaging, read_imaging
+from niche_sim.imaging import Imaging, find_detectable, read_imaging
 from niche_sim.lesions import CAUSES, ROUTES, Place, count_cells, detect_lesions, draw_growing, find_interval, follow
 from niche_sim.simulation import follow_host, list_phases
 from niche_sim.skeletal_events import SkeletalEvents, draw_events, find_hazard, read_skeletal_events
@@ -197,8 +198,8 @@ def follow_arm(
     source = np.full((len(keys), len(times_h) - 1), numbers.blood.background)
     for site, place in zip(SITES, places) if on["egress"] else ():
         mine = followed[followed["site"] == site]
-        shed = numbers.blood.shedding * count_cells(mine, place, numbers.imaging)
-        np.add.at(source, mine["tumour"].to_numpy(), shed)
+        cells = np.minimum(count_cells(mine, place, numbers.imaging), find_detectable(numbers.imaging))
+        np.add.at(source, mine["tumour"].to_numpy(), numbers.blood.shedding * cells)
     pool = find_pool(source, suitability, numbers.blood)
     if not on["arrival"]:
         return followed, pool.cells
@@ -330,7 +331,8 @@ def follow_tumours(
         suitability = joined["suitability_mean"].rolling(2).mean().to_numpy()[1:]
         followed, blood = follow_arm(keys, initial, (bone, outside), suitability, numbers, experiment.arm_switches(arm))
         lesions.append(followed.assign(arm=arm))
-        left = find_left(times_h, bone.death.sum(axis=0), numbers.spread)
+        chemotherapy = bone.death[CAUSES.index("chemotherapy")]
+        left = find_left(times_h, bone.death.sum(axis=0) - chemotherapy, chemotherapy, numbers.spread)
         baseline = max(0, int(np.searchsorted(times_h, start_h, side="right")) - 1)
         table = pd.DataFrame({
             "arm": arm, "step": steps, "time_h": times_h, "tumours": tumours,

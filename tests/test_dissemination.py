@@ -76,7 +76,8 @@ def test_fewer_cells_only_take_lesions_away(human):
 
 def test_what_is_left_is_the_exponential_of_the_hazard_passed(human):
     spread = human[0]._replace(fragility=10.0)
-    assert find_left([0.0, 2.0, 5.0], [0.01, 0.0], spread) == pytest.approx([1.0, np.exp(-0.2), np.exp(-0.2)])
+    left = find_left([0.0, 2.0, 5.0], [0.01, 0.0], [0.0, 0.1], spread)
+    assert left == pytest.approx([1.0, np.exp(-0.2), np.exp(-0.5)])
 
 
 def test_the_shipped_numbers_lie_in_the_band_they_were_fitted_to(human):
