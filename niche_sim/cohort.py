@@ -78,8 +78,11 @@ def draw_factors(spread: tuple[Spread, ...], key: Any) -> dict[str, float]:
     return factors
 
 
-def build_niche(experiment: Any, seed: int, patient: int, niche: int) -> tuple[Any, Any]:
-    """Return the experiment of one niche of one patient, recording its series alone, and the key of the patient."""
+def build_niche(experiment: Any, seed: int, patient: int, niche: int, sentinels: bool = False) -> tuple[Any, Any]:
+    """Return the experiment of one niche of one patient, recording its series alone, and the key of the patient.
+
+    With `sentinels` nothing happens to its tumour cells: their hazards are measured, in bone that no lesion has changed.
+    """
     key = run_key(seed, patient, PATIENT)
     own = int(run_key(seed, patient, niche))
     # Bone that was to be made with the seed of the experiment is made anew; a scene with a seed of its own stays.
@@ -88,6 +91,8 @@ def build_niche(experiment: Any, seed: int, patient: int, niche: int) -> tuple[A
         scene = scene.model_copy(update={"seed": own})
     off: dict[str, Any] = {"events": False, "cells_h": None, "fields_h": None, "ledgers_h": None, "pictures_h": []}
     lean = replace(experiment, seed=own, scene=scene, record=experiment.record.model_copy(update=off))
+    if sentinels:
+        lean = replace(lean, switches=experiment.switches | {"tumour_fates": False})
     return vary(lean, draw_factors(experiment.spread, key)), key
 
 
@@ -251,7 +256,7 @@ def _run_patients(
     columns = _ROW + _SIGNALS + (COLUMNS if tumours else [])
 
     def run(patient: int, niche: int) -> pd.DataFrame:
-        built, key = build_niche(experiment, experiment.seed, patient, niche)
+        built, key = build_niche(experiment, experiment.seed, patient, niche, sentinels=tumours)
         try:
             return run_experiment(built, progress=report.follow(), host_key=key).series[columns]
         except Interrupted:

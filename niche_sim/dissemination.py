@@ -13,10 +13,10 @@ chance q each
 
 Ordinary DTCs are more fragile than competent ones: of the density there is left
 
-    exp(-integral of (fragility x m + chemotherapy) dt),
+    exp(-integral of (fragility x m + p) dt),
 
-m the hazard of death of dormant cells in the niche from all other causes. Chemotherapy asks for the cycle of a cell, and
-both rest. All is drawn at (key of the patient; name, 0): what lowers a mean only takes lesions away.
+p the hazard of death of dormant cells in the niche from what kills any cell alike, chemotherapy and contact with drug, and m
+that from all other causes. All is drawn at (key of the patient; name, 0): what lowers a mean only takes lesions away.
 """
 
 from typing import Any, NamedTuple
@@ -104,18 +104,19 @@ def draw_lesions(densities: Any, keys: Any, spread: Dissemination, aspirate: Asp
     return np.stack([invert_poisson(level, ratio * mean) for level, ratio in zip(levels, (1.0, spread.outside_ratio))], -1)
 
 
-def find_left(times_h: Any, death: Any, chemotherapy: Any, spread: Dissemination) -> np.ndarray:
+def find_left(times_h: Any, death: Any, alike: Any, spread: Dissemination) -> np.ndarray:
     """Return what is left of the density of DTCs at `times_h`, the first of which is that of the whole density.
 
     Parameters
     ----------
     times_h : array, shape (n + 1,)
         Ends of intervals, h.
-    death, chemotherapy : array, shape (n,)
-        Mean hazards (1/h) in each interval of death of dormant cells: from all causes but chemotherapy, and from it.
+    death, alike : array, shape (n,)
+        Mean hazards (1/h) in each interval of death of dormant cells: from what fragile cells die of sooner, and from what
+        kills them alike, chemotherapy and contact with drug.
     spread : Dissemination
     """
-    hazard = spread.fragility * np.asarray(death, dtype=float) + chemotherapy
+    hazard = spread.fragility * np.asarray(death, dtype=float) + alike
     return np.asarray(np.exp(-np.concatenate([[0.0], np.cumsum(hazard * np.diff(times_h))])))
 
 

@@ -107,6 +107,9 @@ class Switches(NamedTuple):
     rankl_on_tumour: bool = True
     phagocytosis: bool = True
     osteoblast_loss: bool = True
+    tumour_fates: bool = True
+    quiescent_shelter: bool = True
+    vessel_shelter: bool = True
     endocrine_therapy: bool = True
 
 

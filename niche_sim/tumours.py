@@ -105,7 +105,8 @@ def build_bone(joined: pd.DataFrame) -> Place:
 def build_outside(experiment: Any, arm: str, forcing: Forcing, steps: np.ndarray) -> Place:
     """Return what lesions outside bone meet: hazards of the host alone, as means over the ticks of each interval.
 
-    Waking, dying and growth are constant but for chemotherapy and gamma-delta T cells:
+    Waking, dying and growth are constant but for endocrine therapy, which multiplies waking and division, chemotherapy and
+    gamma-delta T cells:
 
         death = dormant_death + surveillance + s g kill A + e q chemotherapy     of dormant cells,
         loss = growing_death + surveillance + s g kill A + e chemotherapy        of growing ones,
@@ -130,8 +131,10 @@ def build_outside(experiment: Any, arm: str, forcing: Forcing, steps: np.ndarray
             death[CAUSES.index("chemotherapy"), of] = d["quiescent_chemotherapy_share"] * chemotherapy
             loss[of] = own["growing_death"] + immune + chemotherapy
         wakes = on["dormancy"] and on["wake_spontaneous"]
-        wake[ROUTES.index("spontaneous"), of] = own["exit_rate"] if wakes else 0.0
-        division[of] = own["division"] if on["division"] else 0.0
+        slowed = forcing.hormone_waking[of], forcing.hormone_growth[of]
+        waking, growth = slowed if on["endocrine_therapy"] else (1.0, 1.0)
+        wake[ROUTES.index("spontaneous"), of] = own["exit_rate"] * waking if wakes else 0.0
+        division[of] = own["division"] * growth if on["division"] else 0.0
     return Place(
         steps * float(experiment.tick_h), *(_average_ticks(rate, steps) for rate in (wake, death, division, loss))
     )  # fmt: skip
@@ -331,8 +334,8 @@ def follow_tumours(
         suitability = joined["suitability_mean"].rolling(2).mean().to_numpy()[1:]
         followed, blood = follow_arm(keys, initial, (bone, outside), suitability, numbers, experiment.arm_switches(arm))
         lesions.append(followed.assign(arm=arm))
-        chemotherapy = bone.death[CAUSES.index("chemotherapy")]
-        left = find_left(times_h, bone.death.sum(axis=0) - chemotherapy, chemotherapy, numbers.spread)
+        alike = bone.death[CAUSES.index("chemotherapy")] + bone.death[CAUSES.index("drug")]
+        left = find_left(times_h, bone.death.sum(axis=0) - alike, alike, numbers.spread)
         baseline = max(0, int(np.searchsorted(times_h, start_h, side="right")) - 1)
         table = pd.DataFrame({
             "arm": arm, "step": steps, "time_h": times_h, "tumours": tumours,

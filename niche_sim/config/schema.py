@@ -55,6 +55,9 @@ EFFECTS = (
     "rankl_on_tumour",
     "phagocytosis",
     "osteoblast_loss",
+    "tumour_fates",
+    "quiescent_shelter",
+    "vessel_shelter",
     "endocrine_therapy",
 )
 SWITCHES = (*PROCESSES, *EFFECTS)

@@ -57,7 +57,10 @@ UNITS = {
 
 @kernel
 def chemotherapy_hazard(d, exposure, cycling, vessel, trait):
-    """Return the hazard (1/h) of a cell under full exposure `exposure` (1/h): k x cycle share x (1 - protection)."""
+    """Return the hazard (1/h) of a cell under full exposure `exposure` (1/h): k x cycle share x (1 - protection).
+
+    `cycling` and `vessel` tell whether the cell has no shelter in its cycle, and whether it has one at a vessel.
+    """
     share = 1.0 if cycling else d.quiescent_chemotherapy_share
     if trait & RESISTANT:
         share *= d.resistant_share
@@ -88,10 +91,10 @@ def write_hazards(state, rates, world, host, v, mode, trait, hazard):
     if on.immune_dormancy and cycling:
         hidden = saturate(state.fields.concentration[TGF_BETA, v], d.immune_half)
         hazard[DIE_IMMUNE] += d.immune_control * (1.0 - hidden)
-    vessel = state.voxels.perivascular[v] == 1
     hazard[DIE_CHEMOTHERAPY] = 0.0
     if on.chemotherapy:
-        hazard[DIE_CHEMOTHERAPY] = chemotherapy_hazard(d, host.chemotherapy, cycling, vessel, trait)
+        bare, vessel = cycling or not on.quiescent_shelter, on.vessel_shelter and state.voxels.perivascular[v] == 1
+        hazard[DIE_CHEMOTHERAPY] = chemotherapy_hazard(d, host.chemotherapy, bare, vessel, trait)
     hazard[DIE_DRUG] = contact_hazard(state, rates, world, v) if on.drug_tumour else 0.0
 
 

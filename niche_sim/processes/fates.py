@@ -1,7 +1,8 @@
 """Fates: one competing-risk draw a cell and tick over the summed hazards, then the events, in an order of claims.
 
 P(any event) = 1 - exp(-sum h dt); which one with probability h_i / sum h. Drawing death first and division second would
-bias both. A daughter goes to a free neighbour chosen at random; contested voxels go to the higher rank.
+bias both. A daughter goes to a free neighbour chosen at random; contested voxels go to the higher rank. With `tumour_fates`
+off tumour cells are sentinels: their hazards are measured where they lie, and nothing happens to them.
 """
 
 import math
@@ -123,9 +124,12 @@ def claim_voxel(state, row, w, order):
 
 
 @inner
-def _draw(state, tick):
+def _draw(state, rates, tick):
     cells = state.cells
     for row in range(state.living[0]):
+        if cells.kind[row] == DTC and not rates.switches.tumour_fates:
+            cells.outcome[row] = NOTHING
+            continue
         u, which = uniform_pair(tick.key, cells.ident[row], tick.step, S_FATE)
         cells.outcome[row] = choose_outcome(state.hazard[row], tick.hours, u, which)
 
@@ -239,7 +243,7 @@ def _leave(state, rates, world, tick, row):
 @inner
 def run(state, rates, world, host, tick):
     """Draw, divide, switch modes, then remove what died or left."""
-    _draw(state, tick)
+    _draw(state, rates, tick)
     _divide(state, rates, world, tick)
     for row in range(state.living[0]):
         _switch_mode(state, world, tick, row)
