@@ -76,19 +76,23 @@ def count_beside(arm, with_tumour):
 
 
 def grow_lesions(seed):
-    """Return tumour, osteoblasts, osteoclasts and bone of a mouse with growing lesions and of the same mouse without."""
+    """Return tumour, osteoblasts, osteoclasts and bone of a mouse with growing lesions, and of the same mouse without."""
+    arms = {"tumour": {}, "without PTHrP": {"switches": {"vicious_cycle": False}}, "zoledronate": {"regimen": ZOLEDRONATE}}
+    named = {name.replace(" ", "_"): arm for name, arm in arms.items()}
     found = {}
-    for name, cells in (("no tumour", 0), ("tumour", 6)):
+    for cells, held_arms in ((0, {"no_tumour": {}}), (6, named)):
         run = ns.run_experiment(build(
-            "mouse_sham", seed, "42 d", arms={"a": {}}, population={"cycling_dtc": cells}, switches={"arrival": False},
+            "mouse_sham", seed, "42 d", arms=held_arms, population={"cycling_dtc": cells}, switches={"arrival": False},
             record={"series": "7 d", "ledgers": False, "pictures": ["28 d", "31 d", "35 d", "38 d", "42 d"]},
         ))  # fmt: skip
-        held = run.series
-        number = (held["dormant"] + held["cycling"]).set_axis(held["time_h"])
-        found[name] = {f"cells of tumour, week {week}": number[week * WEEK_H] for week in (1, 2, 4)}
-        found[name] |= count_beside(run.arms["a"], cells > 0)
-        volume = held["bone_volume_fraction"]
-        found[name]["bone at the end over time 0"] = volume.iloc[-1] / volume.iloc[0]
+        for name, result in run.arms.items():
+            held = result.series
+            number = (held["dormant"] + held["cycling"]).set_axis(held["time_h"])
+            row = {f"cells of tumour, week {week}": number[week * WEEK_H] for week in (1, 2, 4, 6)}
+            row["resorption in weeks 5 and 6"] = held.loc[held["time_h"] > 4 * WEEK_H, "resorption_um3_per_d"].mean()
+            volume = held["bone_volume_fraction"]
+            row["bone at the end over time 0"] = volume.iloc[-1] / volume.iloc[0]
+            found[name.replace("_", " ")] = row | count_beside(result, cells > 0)
     return found
 
 

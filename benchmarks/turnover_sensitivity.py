@@ -35,7 +35,7 @@ def list_cases():
     """Return (way, level, experiment without seed) of every case."""
     base = {
         "name": "turnover", "scene": "trabecula_premenopausal", "time": {"length": "2 yr", "tick": "6 h", "spin_up": "1 yr"},
-        "population": {"dormant_dtc": 48}, "switches": {"arrival": False},
+        "population": {"dormant_dtc": 48}, "switches": {"arrival": False, "tumour_fates": False},
         "record": {"series": "28 d", "events": False, "ledgers": False},
         "arms": {name.replace(" ", "_"): arm for name, arm in ARMS.items()},
     }  # fmt: skip

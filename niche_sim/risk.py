@@ -21,7 +21,6 @@ from niche_sim.processes.death import write_hazards
 from niche_sim.processes.division import find_hazard
 from niche_sim.processes.endocrine import leave_growth
 from niche_sim.state import is_free
-from niche_sim.surface import prime_tumour
 
 DAY = 24.0  # h
 STRIDE = 7  # of the places for growth one in so many is looked at each day
@@ -46,7 +45,6 @@ def survey_growth(state, rates, world, host, tick):
     if tick.step < 0 or day * DAY != tick.step * tick.hours or state.tally[N_SEEDED] == 0:
         return
     risk, voxels = state.risk, state.voxels
-    primed = prime_tumour(state, rates, host)
     for v in range(day % STRIDE, world.n, STRIDE):
         if not is_free(voxels, v):
             continue
@@ -55,5 +53,5 @@ def survey_growth(state, rates, world, host, tick):
             for k in range(DIE_HYPOXIA):
                 risk[GROWTH_RISK, k] += risk[SPARE_RISK, k] * DAY
         if rates.switches.division:
-            risk[GROWTH_RISK, DIVIDE] += find_hazard(state, rates, world, v, primed, 0) * leave_growth(rates, host) * DAY
+            risk[GROWTH_RISK, DIVIDE] += find_hazard(state, rates, world, host, v, 0) * leave_growth(rates, host) * DAY
         risk[GROWTH_RISK, N_OUTCOMES] += DAY

@@ -3,9 +3,9 @@
 import math
 
 from niche_sim.kernel import inner, kernel
-from niche_sim.kinds import FORMING, OCCUPIED, RECRUITING, RESORBING
+from niche_sim.kinds import FORMING, OCCUPIED, PTHRP, RECRUITING, RESORBING
 from niche_sim.lattice import displace
-from niche_sim.signals import free_rankl, hill
+from niche_sim.signals import free_rankl, hill, saturate
 
 # What `count_faces` counts: all faces between bone and marrow, and those of three kinds.
 ALL_FACES, ERODED_FACES, OSTEOCLAST_FACES, OSTEOID_FACES = range(4)
@@ -131,15 +131,26 @@ def find_body_rankl(state, rates, host, blocked):
 
 
 @inner
-def prime_tumour(state, rates, host):
-    """Return how far the body's free RANKL B primes tumour cells for factors: B^m / (B^m + K^m).
+def occupy_pthrp(state, rates, v):
+    """Return the share of receptors for PTHrP of lining cells at `v` that are occupied; 0 with `vicious_cycle` off."""
+    if not rates.switches.vicious_cycle:
+        return 0.0
+    return saturate(state.fields.concentration[PTHRP, v], rates.secretion.pthrp_half)
 
-    Breast cancer cells carry RANK, and RANKL acts on them (Jones et al. 2006, doi:10.1038/nature04524). With
-    `rankl_on_tumour` off B is that of replete oestradiol, 1.
+
+@inner
+def prime_tumour(state, rates, host, v):
+    """Return how far RANKL primes a tumour cell at `v` for factors, B^m / (B^m + K^m), B = body x (1 + gain occupancy).
+
+    Breast cancer cells carry RANK, and RANKL acts on them (Jones et al. 2006, doi:10.1038/nature04524). Body is the free
+    RANKL of the body relative to replete oestradiol, gain and occupancy what PTHrP of tumour cells adds around `v`. With
+    `rankl_on_tumour` off B is 1.
     """
-    r = rates.dormancy
-    body = find_body_rankl(state, rates, host, host.rankl_block) if rates.switches.rankl_on_tumour else 1.0
-    return hill(body, r.rankl_half, r.rankl_exponent)
+    r, b = rates.dormancy, 1.0
+    if rates.switches.rankl_on_tumour:
+        b = find_body_rankl(state, rates, host, host.rankl_block)
+        b *= 1.0 + rates.secretion.pthrp_on_rankl * occupy_pthrp(state, rates, v)
+    return hill(b, r.rankl_half, r.rankl_exponent)
 
 
 @inner

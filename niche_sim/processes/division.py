@@ -74,7 +74,7 @@ def has_room(state, world, v):
 
 
 @inner
-def find_hazard(state, rates, world, v, primed, trait):
+def find_hazard(state, rates, world, host, v, trait):
     """Return the division hazard (1/h) of a cycling cell with traits and room in marrow voxel `v`.
 
     With `growth_factors` off it is fed by what marrow secretes everywhere, secretion / decay, not by what resorption
@@ -84,6 +84,7 @@ def find_hazard(state, rates, world, v, primed, trait):
     if not rates.switches.growth_factors:
         igf1 = rates.secretion.igf1_basal / rates.diffusion.decay[IGF1]
         tgf_beta = rates.secretion.tgf_beta_basal / rates.diffusion.decay[TGF_BETA]
+    primed = prime_tumour(state, rates, host, v)
     return division_hazard(rates.division, igf1, tgf_beta, primed, trait) * cytostasis(state, rates, world, v)
 
 
@@ -91,10 +92,9 @@ def find_hazard(state, rates, world, v, primed, trait):
 def run(state, rates, world, host, tick):
     """Write the division hazard of every cycling tumour cell that has room."""
     cells = state.cells
-    primed = prime_tumour(state, rates, host)
     for row in range(state.living[0]):
         if cells.kind[row] != DTC or cells.mode[row] != CYCLING:
             continue
         v = cells.voxel[row]
         if has_room(state, world, v):
-            state.hazard[row, DIVIDE] = find_hazard(state, rates, world, v, primed, cells.trait[row])
+            state.hazard[row, DIVIDE] = find_hazard(state, rates, world, host, v, cells.trait[row])

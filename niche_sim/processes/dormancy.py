@@ -5,7 +5,7 @@ exit = (spontaneous + factors H P + sprouting V H) x (1 - restraint L) + lining 
 L is contact with resting lining, V with a vessel, H = x^n / (1 + x^n), x = TGF-beta / K1 + IGF-1 / K2 the dose of what
 resorption released: TGF-beta reaches some 50 um from a pit, IGF-1 some 300 um, so that pits nearby and the turnover of a
 whole neighbourhood count. TGF-beta held in a quiescent niche restrains, released TGF-beta drives (Ghajar et al. 2013;
-Lawson et al. 2015): restraint and H are separate terms, not one sign. P is how far the RANKL of the body primes the cell for
+Lawson et al. 2015): restraint and H are separate terms, not one sign. P is how far RANKL primes the cell for
 them (`prime_tumour`): ovariectomy of mice raises the hazard tenfold, far more than turnover, and zoledronate takes that
 excess away, but nothing from mice with ovaries (Ottewell et al. 2014): it takes both. The half-life of a competent lesion is
 at least 12 years (Willis et al. 2010). Only dormant cells wake, only cycling cells fall asleep.
@@ -88,7 +88,6 @@ def exit_hazards(d, tgf_beta, igf1, primed, lined, opened, vessel):
 def run(state, rates, world, host, tick):
     """Write the hazards of waking and of falling asleep of every tumour cell."""
     cells, d, on = state.cells, rates.dormancy, rates.switches
-    primed = prime_tumour(state, rates, host)
     for row in range(state.living[0]):
         if cells.kind[row] != DTC:
             continue
@@ -97,7 +96,7 @@ def run(state, rates, world, host, tick):
         opened = touches_bmu(state, world, v)
         vessel = state.voxels.perivascular[v] == 1
         if cells.mode[row] == DORMANT:
-            c = state.fields.concentration
+            c, primed = state.fields.concentration, prime_tumour(state, rates, host, v)
             routes = exit_hazards(d, c[TGF_BETA, v], c[IGF1, v], primed, lined and not opened, opened, vessel)
             state.hazard[row, WAKE_SPONTANEOUS] = routes[0] if on.wake_spontaneous else 0.0
             state.hazard[row, WAKE_FACTORS] = routes[1] if on.wake_factors else 0.0

@@ -27,6 +27,7 @@ from niche_sim.kinds import (
     VACANT,
 )
 from niche_sim.signals import saturate
+from niche_sim.surface import occupy_pthrp
 
 READS = (
     "cells.kind", "cells.mode", "cells.trait", "voxels.stroma", "voxels.occupant", "voxels.is_bone", "voxels.perivascular",
@@ -106,18 +107,11 @@ def _release_matrix_factors(state, rates, world, tick, v, sink):
 
 
 @inner
-def _pthrp_occupancy(state, rates, v):
-    if not rates.switches.vicious_cycle:
-        return 0.0
-    return saturate(state.fields.concentration[PTHRP, v], rates.secretion.pthrp_half)
-
-
-@inner
 def _set_voxel(state, rates, world, host, tick, v):
     s, voxels = rates.secretion, state.voxels
     per_cell = TO_NMOL_PER_L / world.volume_um3
     area = voxels.contact[v] * world.face_um2 * world.surface_factor
-    occupancy = _pthrp_occupancy(state, rates, v)
+    occupancy = occupy_pthrp(state, rates, v)
     row = voxels.occupant[v]
     kind = state.cells.kind[row] if row >= 0 else -1
     cycling = kind == DTC and state.cells.mode[row] == CYCLING
