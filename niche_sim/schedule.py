@@ -168,7 +168,7 @@ def step(state, rates, world, host, tick):
         death.run(state, rates, world, host, tick)
     if on.egress:
         egress.run(state, rates, world, host, tick)
-    risk.count_cells(state, tick)
+    risk.count_cells(state, rates, tick)
     risk.survey_growth(state, rates, world, host, tick)
     fates.run(state, rates, world, host, tick)
     arrival.run(state, rates, world, host, tick)

@@ -37,7 +37,7 @@ CELL = np.dtype([
     ("ident", "u8"),
     ("parent", "u8"),  # 0 for a founder or an immigrant
     ("clone", "i8"),  # number of the lesion's founder
-    ("clock", "f8"),  # hours of life left (osteoclast)
+    ("clock", "f8"),  # hours of life left (osteoclast); summed hazard so far (sentinel tumour cell)
     ("polarisation", "f8"),  # macrophage: 0 inflammatory to 1 supportive
     ("voxel", "i4"),
     ("born", "i4"),  # step
