@@ -101,6 +101,8 @@ def test_outside_bone_lesions_meet_the_host_alone():
         "control": {}, "chemotherapy": {"regimen": [CHEMOTHERAPY]},
         "zoledronate": {"regimen": [{"drug": "zoledronate", "dose": "4 mg", "start": "28 d"}]},
         "off": {"regimen": [CHEMOTHERAPY], "switches": {"chemotherapy": False, "dormancy": False, "death": False}},
+        "tamoxifen": {"regimen": "tamoxifen_5yr"},
+        "without": {"regimen": "tamoxifen_5yr", "switches": {"endocrine_therapy": False}},
         "later": {"changes": [
             {"at": "280 d", "switches": {"division": False}, "override": {"outside.exit_rate": "3e-4 /d"}},
         ]},
@@ -119,6 +121,12 @@ def test_outside_bone_lesions_meet_the_host_alone():
     assert asleep.sum() == pytest.approx(kill["quiescent_chemotherapy_share"] * more.sum())
     immune = places["zoledronate"].death[CAUSES.index("immune")]
     assert immune[0] == kill["surveillance"] < immune[1] <= kill["surveillance"] + kill["gamma_delta_kill"]
+    forcing = follow_host(experiment, "tamoxifen", key)
+    given, tamoxifen = forcing.hormone_growth[: steps[-1]].reshape(ROWS - 1, -1).mean(axis=1), places["tamoxifen"]
+    assert given.min() < 0.9 and tamoxifen.division / control.division == pytest.approx(given)
+    waking = forcing.hormone_waking[: steps[-1]].reshape(ROWS - 1, -1).mean(axis=1)
+    assert tamoxifen.wake[0] / control.wake[0] == pytest.approx(waking) and waking.min() < 0.9
+    assert np.array_equal(places["without"].division, control.division)
     off, later = places["off"], places["later"]
     assert not off.wake.any() and not off.death.any() and not off.loss.any()
     assert later.division[9] > 0 and not later.division[10:].any()
