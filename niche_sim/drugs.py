@@ -20,7 +20,8 @@ ANTIBODY = ("rank_ligand_antibody",)
 CYTOTOXIC = ("cytotoxic",)
 OVARIAN = ("ovarian_suppressant",)
 ENDOCRINE = ("endocrine_therapy",)
-IN_A_WINDOW = (*CYTOTOXIC, *OVARIAN, *ENDOCRINE)
+LIPOSOMAL = ("liposomal_bisphosphonate",)
+IN_A_WINDOW = (*CYTOTOXIC, *OVARIAN, *ENDOCRINE, *LIPOSOMAL)
 """Classes that act for a time after each dose and are not followed through the body."""
 CLASSES = (*BISPHOSPHONATES, *ANTIBODY, *IN_A_WINDOW)
 ROUTES = ("iv", "oral", "sc")
@@ -74,6 +75,12 @@ DRUG_LAYOUT: dict[str, Any] = {
             "exposure": Leaf("h", CYTOTOXIC, "exposure_h"),
             "turnover_gain": Leaf("", CYTOTOXIC, "turnover_gain"),
             "turnover_decay_time": Leaf("h", CYTOTOXIC, "turnover_decay_time"),
+        },
+        "phagocytes": {
+            "log10_kill": Leaf("", LIPOSOMAL, "phagocyte_log10_kill"),
+            "reference_dose": Leaf("mg", LIPOSOMAL, "phagocyte_reference_dose_mg"),
+            "exposure": Leaf("h", LIPOSOMAL, "phagocyte_exposure_h"),
+            "osteoclast_share": Leaf("", LIPOSOMAL, "phagocyte_osteoclast_share"),
         },
         "ovary": {
             "suppression": Leaf("", OVARIAN, "ovary_suppression"),
@@ -151,6 +158,10 @@ class Drug:
     hormone_duration: float = 1.0
     hormone_onset: float = 1.0
     hormone_recovery: float = 1.0
+    phagocyte_log10_kill: float = 0.0
+    phagocyte_reference_dose_mg: float = 1.0
+    phagocyte_exposure_h: float = 1.0
+    phagocyte_osteoclast_share: float = 0.0
 
     @property
     def has_kinetics(self) -> bool:
@@ -230,10 +241,11 @@ _POSITIVE = (
     "molar_mass", "central_volume", "affinity", "exposure_h", "macrophage_half_concentration", "tumour_half_load",
     "gamma_delta_ec50", "rankl_half_concentration", "rankl_rebound_memory", "reference_dose_mg",
     "turnover_decay_time", "ovary_onset", "ovary_recovery", "hormone_onset", "hormone_recovery",
+    "phagocyte_reference_dose_mg", "phagocyte_exposure_h",
 )  # fmt: skip
 _FRACTION = (
     "absorbed_fraction", "free_fraction", "adhesion_loss", "ovary_suppression", "hormone_growth", "hormone_waking",
-    "hormone_aromatase", "hormone_bone_share",
+    "hormone_aromatase", "hormone_bone_share", "phagocyte_osteoclast_share",
 )  # fmt: skip
 
 

@@ -112,6 +112,8 @@ class Forcing(NamedTuple):
     opg_factor: Array  # (n_steps,)
     hormone_growth: Array  # (n_steps,) share of division that endocrine therapy leaves to the tumour cells of the patient
     hormone_waking: Array  # (n_steps,) share of waking that it leaves
+    phagocytes: Array  # (n_steps,) mean kill hazard of macrophages by liposomes, 1/h
+    osteoclast_lineage: Array  # (n_steps,) the same of osteoclasts and their precursors, 1/h
     circulation: Array  # (n_steps, n_drugs, MOST_TISSUES + 3, MOST_TISSUES + 1), the same in every tick
 
 
@@ -167,13 +169,12 @@ def build_circulation(drugs: Mapping[str, Drug], tick_h: float) -> Array:
     return tables
 
 
-def _kill_hazard(drug: Drug, doses: Sequence[Dose], edges: Array) -> Array:
-    """Tick means of the hazard that removes `log10_kill` decades in the exposure window of each course."""
+def _kill_hazard(decades: float, reference_mg: float, exposure_h: float, doses: Sequence[Dose], edges: Array) -> Array:
+    """Tick means of the hazard that removes `decades` a reference dose within the exposure of each dose, linear in dose."""
     integral = np.zeros(edges.size)
     for dose in doses:
-        decades = drug.log10_kill * dose.dose_mg / drug.reference_dose_mg
-        hazard = decades * np.log(10.0) / drug.exposure_h
-        integral += hazard * np.clip(edges - dose.time_h, 0.0, drug.exposure_h)
+        hazard = decades * dose.dose_mg / reference_mg * np.log(10.0) / exposure_h
+        integral += hazard * np.clip(edges - dose.time_h, 0.0, exposure_h)
     return np.diff(integral) / np.diff(edges)
 
 
@@ -293,13 +294,19 @@ def build_forcing(
     doses = list_doses(regimen, drugs, float(edges[-1]))
     uptake, plasma = np.zeros((2, n_steps, max(1, len(drugs))))
     unblocked, gamma_delta = np.ones(n_steps), _GammaDelta(edges, body)
+    phagocytes, lineage = np.zeros((2, n_steps))
     hazard, gain, rebound, hormones = np.zeros(n_steps), np.zeros(n_steps), np.zeros(n_steps), _Hormones(edges)
     for column, (name, drug) in enumerate(drugs.items()):
         mine = [dose for dose in doses if dose.drug == name]
         if not mine:
             continue
         if not drug.has_kinetics:
-            hazard += _kill_hazard(drug, mine, edges)
+            hazard += _kill_hazard(drug.log10_kill, drug.reference_dose_mg, drug.exposure_h, mine, edges)
+            swallowed = _kill_hazard(
+                drug.phagocyte_log10_kill, drug.phagocyte_reference_dose_mg, drug.phagocyte_exposure_h, mine, edges
+            )
+            phagocytes += swallowed
+            lineage += drug.phagocyte_osteoclast_share * swallowed
             gain = np.maximum(gain, _turnover_gain(drug, mine, edges))
             hormones.add(drug, mine)
             continue
@@ -322,6 +329,7 @@ def build_forcing(
         curves["bone_balance"] * (1.0 - endocrine.balance_loss * lack),
         curves["rankl_factor"] * (1.0 + endocrine.rankl_gain * lack), 1.0 - endocrine.opg_loss * lack,
         1.0 - body.receptor * (1.0 - hormones.growth), 1.0 - body.receptor * (1.0 - hormones.waking),
+        phagocytes, lineage,
         np.broadcast_to(build_circulation(drugs, tick_h), (n_steps, *uptake.shape[1:], MOST_TISSUES + 3, MOST_TISSUES + 1)),
     )  # fmt: skip
 

@@ -23,7 +23,7 @@ from niche_sim.kinds import (
     S_STROMA,
 )
 from niche_sim.lattice import World, count_cubes
-from niche_sim.processes import diffusion, secretion
+from niche_sim.processes import diffusion, macrophages, secretion
 from niche_sim.processes.remodelling import nominal_footprint
 from niche_sim.signals import free_rankl
 from niche_sim.state import State, add_cell, allocate_state, is_free, lay_scene, remove_cell
@@ -86,6 +86,8 @@ def _mean_at_surface(state, world):
 
 @kernel
 def _settle(state, rates, world, host, tick):
+    if rates.switches.macrophages:
+        macrophages.spread_support(state, rates, world)
     if rates.switches.secretion:
         secretion.run(state, rates, world, host, tick)
     if rates.switches.diffusion:

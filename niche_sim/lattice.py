@@ -113,7 +113,8 @@ def count_cubes(world):
 
 
 @kernel
-def _wrap(i, n, periodic):
+def wrap(i, n, periodic):
+    """Return coordinate `i` on an axis of `n` voxels, or -1 beyond a closed boundary."""
     if 0 <= i < n:
         return i
     return i % n if periodic else -1
@@ -122,9 +123,9 @@ def _wrap(i, n, periodic):
 @inner
 def displace(world, voxel, dz, dy, dx):
     """Return the flat index of `voxel` moved by an offset, or -1 beyond a closed boundary."""
-    x = _wrap(voxel % world.nx + dx, world.nx, world.periodic)
-    y = _wrap((voxel // world.nx) % world.ny + dy, world.ny, world.periodic)
-    z = _wrap(voxel // (world.nx * world.ny) + dz, world.nz, world.periodic)
+    x = wrap(voxel % world.nx + dx, world.nx, world.periodic)
+    y = wrap((voxel // world.nx) % world.ny + dy, world.ny, world.periodic)
+    z = wrap(voxel // (world.nx * world.ny) + dz, world.nz, world.periodic)
     if x < 0 or y < 0 or z < 0:
         return -1
     return (z * world.ny + y) * world.nx + x

@@ -63,6 +63,8 @@ class Host(NamedTuple):
     opg_factor: float  # endocrine multiplier of OPG secretion
     hormone_growth: float  # share of division that endocrine therapy leaves
     hormone_waking: float  # share of waking that endocrine therapy leaves
+    phagocytes: float  # kill hazard of macrophages by liposomes that they swallow, 1/h
+    osteoclast_lineage: float  # the same of osteoclasts and their precursors, 1/h
     circulation: np.ndarray  # one tick of drug that came back to blood, shape (drugs, tissues + 3, tissues + 1)
 
 
@@ -111,6 +113,7 @@ class Switches(NamedTuple):
     quiescent_shelter: bool = True
     vessel_shelter: bool = True
     endocrine_therapy: bool = True
+    osteal_support: bool = True
 
 
 class Rates(NamedTuple):
@@ -198,7 +201,8 @@ def advance(state, rates, world, forcing, hours, key, first_step, start, steps):
         host = Host(
             forcing.uptake[i], forcing.plasma[i], forcing.gamma_delta[i], forcing.rankl_block[i],
             forcing.chemotherapy[i], forcing.activation[i], forcing.bone_balance[i], forcing.rankl_factor[i],
-            forcing.opg_factor[i], forcing.hormone_growth[i], forcing.hormone_waking[i], forcing.circulation[i],
+            forcing.opg_factor[i], forcing.hormone_growth[i], forcing.hormone_waking[i], forcing.phagocytes[i],
+            forcing.osteoclast_lineage[i], forcing.circulation[i],
         )  # fmt: skip
         step(state, rates, world, host, Tick(first_step + i, hours, key))
         if state.fault[0] != FAULT_NONE:

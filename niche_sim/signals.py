@@ -1,6 +1,8 @@
-"""How a concentration or a load becomes a response: the saturating laws that processes share."""
+"""What processes share: how a concentration or a load becomes a response, and the ticks that begin a day."""
 
 from niche_sim.kernel import kernel
+
+DAY_H = 24.0
 
 
 @kernel
@@ -26,3 +28,9 @@ def free_rankl(rankl, opg, opg_half, blocked):
     (doi:10.1016/j.jtbi.2004.03.023) give a dissociation constant of 1000 pmol/L for RANKL and OPG.
     """
     return rankl * (1.0 - blocked) / (1.0 + opg / opg_half)
+
+
+@kernel
+def begins_day(step, hours):
+    """Tell whether tick `step` of `hours` begins a day: sources set once a day leave their fields alone in between."""
+    return step % max(int(round(DAY_H / hours)), 1) == 0

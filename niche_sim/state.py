@@ -28,7 +28,7 @@ from niche_sim.kinds import (
     RESORBING,
     REVERSAL,
 )
-from niche_sim.lattice import World
+from niche_sim.lattice import World, count_cubes
 from niche_sim.redblack import folded_shape
 
 # A structured array a table: one row a cell, voxel or BMU. Passing one array instead of a tuple of thirty keeps the
@@ -55,7 +55,7 @@ VOXEL = np.dtype([
     ("corpse", "f8"),  # hours until a dead cell has dissolved
     ("stroma", "f8"),  # CXCL12-rich stroma, 0 or 1
     ("held", "f8"),  # share of niche places held by haematopoietic stem cells
-    ("support", "f8"),  # macrophage support, 0 to 1
+    ("support", "f8"),  # supportive macrophages per 20 um cube of the marrow within their reach
     ("suitability", "f8"),  # 0 to 1, 0 in bone
     ("last_bmu", "u8"),  # identity of the BMU that last worked here
     ("claim", "u8"),  # highest rank that wants the voxel in this tick
@@ -356,6 +356,18 @@ def remove_cell(state, row):
             state.hazard[row, outcome] = state.hazard[last, outcome]
         voxels.occupant[cells.voxel[row]] = row
     state.living[0] = last
+
+
+@inner
+def measure_fullness(state, world, kind, density):
+    """Return living cells of `kind` over the number that their `density` (per 20 um cube of marrow) gives: 1 at rest."""
+    count, marrow = 0, 0
+    for row in range(state.living[0]):
+        count += 1 if state.cells.kind[row] == kind else 0
+    for v in range(world.n):
+        marrow += 1 - int(state.voxels.is_bone[v])
+    expected = density * marrow * count_cubes(world)
+    return count / expected if expected > 0.0 else 1.0
 
 
 @inner

@@ -56,7 +56,8 @@ def test_terms_multiply_to_the_map_and_follow_their_formulas(plan, lived):
         food = 1 - (1 - u(field[IGF1, v], s.igf1_half)) * (1 - u(field[TGF_BETA, v], s.tgf_beta_half))
         expected = [
             1 - s.cxcl12_weight * (1 - u(field[CXCL12, v], s.cxcl12_half)), 1 - s.nourishment_weight * (1 - food),
-            1 - s.places_weight * voxels["held"][v], 1 - s.macrophages_weight * (1 - voxels["support"][v]),
+            1 - s.places_weight * voxels["held"][v],
+            1 - s.macrophages_weight * (1 - u(voxels["support"][v], rates.macrophages.support_half)),
         ]  # fmt: skip
         assert rest == pytest.approx(expected, rel=1e-12)
         assert contact == 1.0 or 1 - s.contact_weight <= contact < 1.0
@@ -114,7 +115,7 @@ def test_the_limiting_term_is_that_with_the_largest_loss(plan, lived):
 def resting():
     """The losses at bone of a patch at rest (no remodelling), by arm: what a coat does, what drugged macrophages do.
 
-    A hundred times the dose, so that macrophages feel it.
+    A hundred times the dose, so that macrophages feel it; they are a source of IGF-1, which nourishes.
     """
     doses = [{"drug": "zoledronate", "dose": "400 mg", "interval": "4 d"}]
     quiet = {"remodelling": False, "drug_osteoclast": False}
@@ -132,7 +133,9 @@ def resting():
     return {arm: losses_of(result.series.iloc[-1], "endosteal") for arm, result in run.arms.items()}
 
 
-@pytest.mark.parametrize(("arm", "moved"), [("coat", {"contact"}), ("macrophages", {"macrophages"}), ("neither", set())])
+@pytest.mark.parametrize(
+    ("arm", "moved"), [("coat", {"contact"}), ("macrophages", {"macrophages", "nourishment"}), ("neither", set())]
+)
 def test_a_bisphosphonate_lowers_the_terms_it_acts_on_and_no_other(resting, arm, moved):
     for term in TERM_NAMES:
         if term in moved:

@@ -24,7 +24,7 @@ from niche_sim.state import add_cell, allocate_state, lay_scene
 from niche_sim.submodels.bone_mean_field import LEMAIRE, rate_lemaire
 
 NONE = np.zeros(1)
-HOST = Host(NONE, NONE, 0.0, 0.0, 0.0, 0.0, 1.0, 1.3, 1.0, np.zeros((1, 6, 4)))
+HOST = Host(NONE, NONE, 0.0, 0.0, 0.0, 0.0, 1.0, 1.3, 1.0, 1.0, 1.0, 0.0, 0.0, np.zeros((1, 6, 4)))
 DIFFUSION = np.array([4e6, 8e6, 1.6e7, 3.2e7])  # um2/h; physical are some 5e4
 FIELDS = (TGF_BETA, PTHRP, RANKL, OPG)
 HUMAN = ns.load_parameters("human")

@@ -59,6 +59,7 @@ EFFECTS = (
     "quiescent_shelter",
     "vessel_shelter",
     "endocrine_therapy",
+    "osteal_support",
 )
 SWITCHES = (*PROCESSES, *EFFECTS)
 """Everything that can be switched on or off, by name."""

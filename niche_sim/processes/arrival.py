@@ -1,8 +1,10 @@
 """Arrival: tumour cells lodge, precursors and macrophages enter, all at perivascular voxels, by one draw a voxel.
 
 A circulating tumour cell lodges with a hazard proportional to the suitability of the voxel; the supply is a background
-plus what this niche shed itself, which leaves blood with a half-life of hours (Meng et al. 2004). Precursors and
-macrophages enter at density / residence times marrow volume, so that untouched their numbers rest at their density.
+plus what this niche shed itself, which leaves blood with a half-life of hours (Meng et al. 2004). Precursors enter at
+density / residence times marrow volume, so that untouched their number rests at their density. So do macrophages; with
+a share x of them, 1 at rest, monocytes come by (1 - x) (1 / refill - 1 / residence) faster: dx/dt = (1 - x) / refill,
+so that a depleted marrow is full again within weeks (Jordan et al. 2003, Blood 101:594).
 """
 
 import math
@@ -25,7 +27,7 @@ from niche_sim.kinds import (
 )
 from niche_sim.lattice import count_cubes
 from niche_sim.places import log_cell
-from niche_sim.state import add_cell, is_free
+from niche_sim.state import add_cell, is_free, measure_fullness
 
 READS = (
     "voxels.suitability", "voxels.is_bone", "voxels.sinusoid", "voxels.perivascular", "voxels.contact", "voxels.owner",
@@ -56,6 +58,12 @@ def _count_entrances(state, world):
 
 
 @inner
+def supply_rate(m, fullness):
+    """Return macrophages that enter per resting macrophage (1/h), `fullness` of them being there; never negative."""
+    return max(1.0 / m.residence + (1.0 - fullness) * (1.0 / m.refill_time - 1.0 / m.residence), 0.0)
+
+
+@inner
 def _enter(state, rates, world, tick, v, kind):
     ident = child_identity(tick.key, v, tick.step, S_ARRIVAL_IDENT)
     # An arriving tumour cell founds a lesion of its own, named by its identity.
@@ -81,7 +89,8 @@ def run(state, rates, world, host, tick):
         return
     share = marrow * count_cubes(world) / entrances
     precursors = share * rates.osteoclasts.precursor_density / rates.osteoclasts.precursor_residence
-    macrophages = share * rates.macrophages.density / rates.macrophages.residence
+    m = rates.macrophages
+    macrophages = share * m.density * supply_rate(m, measure_fullness(state, world, MACROPHAGE, m.density))
     supply = a.tumour_supply / entrances + a.lodging_rate * state.blood[0] / entrances
     for v in range(world.n):
         if state.voxels.perivascular[v] == 0 or not is_free(state.voxels, v):

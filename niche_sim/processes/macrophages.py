@@ -2,9 +2,12 @@
 
 dp/dt = k_on TGF / (TGF + K) (1 - p) - (k_off + k_drug(L)) p, p the polarisation (0 inflammatory, 1 supportive), k_drug a
 Hill function of the load L, which rises by endocytosis of free drug and falls by digestion. Death: 1 / residence + k_max
-L^n / (L^n + K^n). A tumour cell beside a macrophage is engulfed with hazard rate x (1 - p), unless `death` is off; corpses
-beside it are cleared. Support felt by a voxel is the mean p around it. Macrophage and bone effects are separable (Soki et
-al. 2015, doi:10.18632/oncotarget.6042).
+L^n / (L^n + K^n) + liposomes + ablation: liposomes are swallowed whole, so that the drug in them acts (free clodronate
+hardly enters a cell); ablation is genetic (MAFIA) and 0 unless set. A tumour cell beside a macrophage is engulfed with
+hazard rate x (1 - p), unless `death` is off; corpses beside it are cleared. Once a day the p of each macrophage is spread
+evenly over the marrow within its reach, some 250 um across (Francis and Palsson 1997, PNAS 94:12258): the density of
+supportive macrophages, which feeds suitability and the source of IGF-1. Macrophage and bone effects are separable (Soki
+et al. 2015, doi:10.18632/oncotarget.6042).
 """
 
 import math
@@ -12,10 +15,13 @@ from typing import NamedTuple
 
 from niche_sim.kernel import inner, kernel
 from niche_sim.kinds import DIE_BASELINE, DIE_DRUG, DIE_PHAGOCYTOSIS, DTC, FREE_DRUG, MACROPHAGE, TGF_BETA
-from niche_sim.lattice import displace
-from niche_sim.signals import hill, saturate
+from niche_sim.lattice import count_cubes, displace, wrap
+from niche_sim.signals import begins_day, hill, saturate
 
-READS = ("living", "cells.voxel", "cells.kind", "voxels.occupant", "fields.concentration", "shared", "host.plasma")
+READS = (
+    "living", "cells.voxel", "cells.kind", "voxels.occupant", "voxels.is_bone", "fields.concentration", "shared",
+    "host.plasma", "host.phagocytes",
+)  # fmt: skip
 WRITES = ("cells.polarisation", "load", "hazard", "voxels.corpse", "voxels.support")
 
 
@@ -24,6 +30,7 @@ class Rates(NamedTuple):
 
     density: float
     residence: float
+    refill_time: float
     polarisation_start: float
     polarise_rate: float
     relax_rate: float
@@ -32,12 +39,15 @@ class Rates(NamedTuple):
     clear_rate: float
     corpse_time: float
     drug_memory: float
+    support_reach: float
+    support_half: float
+    ablation_rate: float
 
 
 UNITS = {
-    "density": "1", "residence": "h", "polarisation_start": "1", "polarise_rate": "1/h", "relax_rate": "1/h",
-    "tgf_beta_half": "nmol/L", "engulf_rate": "1/h", "clear_rate": "1/h", "corpse_time": "h",
-    "drug_memory": "h",
+    "density": "1", "residence": "h", "refill_time": "h", "polarisation_start": "1", "polarise_rate": "1/h",
+    "relax_rate": "1/h", "tgf_beta_half": "nmol/L", "engulf_rate": "1/h", "clear_rate": "1/h", "corpse_time": "h",
+    "drug_memory": "h", "support_reach": "um", "support_half": "1", "ablation_rate": "1/h",
 }  # fmt: skip
 
 
@@ -75,14 +85,13 @@ def _polarise(state, rates, tick, row, v, drug):
 
 @inner
 def _act_around(state, rates, world, tick, row, v):
-    """Clear corpses, threaten tumour cells and spread support within one reach."""
+    """Clear corpses and threaten tumour cells within one reach."""
     m = rates.macrophages
     p = state.cells.polarisation[row]
     for k in range(world.reach.shape[0]):
         w = displace(world, v, world.reach[k, 0], world.reach[k, 1], world.reach[k, 2])
         if w < 0:
             continue
-        state.voxels.support[w] = max(state.voxels.support[w], p)
         state.voxels.corpse[w] *= math.exp(-m.clear_rate * tick.hours)
         other = state.voxels.occupant[w]
         if other >= 0 and state.cells.kind[other] == DTC and rates.switches.death and rates.switches.phagocytosis:
@@ -90,21 +99,58 @@ def _act_around(state, rates, world, tick, row, v):
 
 
 @inner
+def _spread(state, world, v, reach, amount):
+    """Add `amount` to the support of every marrow voxel within `reach` (um) of `v`; return how many these are."""
+    r = int(reach / world.voxel_um)
+    thick = r if world.ndim == 3 else 0
+    most = (reach / world.voxel_um) ** 2 + 1e-9
+    x0, y0, z0 = v % world.nx, (v // world.nx) % world.ny, v // (world.nx * world.ny)
+    count = 0
+    for dz in range(-thick, thick + 1):
+        z = wrap(z0 + dz, world.nz, world.periodic)
+        for dy in range(-r, r + 1):
+            y = wrap(y0 + dy, world.ny, world.periodic)
+            if z < 0 or y < 0 or dz * dz + dy * dy > most:
+                continue
+            width = int(math.sqrt(most - dz * dz - dy * dy))
+            for dx in range(-width, width + 1):
+                x = wrap(x0 + dx, world.nx, world.periodic)
+                w = (z * world.ny + y) * world.nx + x
+                if x >= 0 and state.voxels.is_bone[w] == 0:
+                    state.voxels.support[w] += amount
+                    count += 1
+    return count
+
+
+@inner
+def spread_support(state, rates, world):
+    """Write the map of support: each macrophage spreads its polarisation over the marrow in reach, per 20 um cube."""
+    cells, reach = state.cells, rates.macrophages.support_reach
+    for v in range(world.n):
+        state.voxels.support[v] = 0.0
+    for row in range(state.living[0]):
+        if cells.kind[row] == MACROPHAGE:
+            marrow = _spread(state, world, cells.voxel[row], reach, 0.0)
+            _spread(state, world, cells.voxel[row], reach, cells.polarisation[row] / (marrow * count_cubes(world)))
+
+
+@inner
 def run(state, rates, world, host, tick):
     """Update polarisation and load, mark support, clear corpses, set hazards."""
     cells, m = state.cells, rates.macrophages
     for v in range(world.n):
-        state.voxels.support[v] = 0.0
         state.voxels.corpse[v] = max(state.voxels.corpse[v] - tick.hours, 0.0)
     for row in range(state.living[0]):
         if cells.kind[row] != MACROPHAGE:
             continue
         v = cells.voxel[row]
-        drug = 0.0
+        drug, liposomes = 0.0, 0.0
         if rates.switches.drug_macrophage:
             _swallow(state, rates, host, tick, row, v)
-            drug = drug_response(rates.drugs, state.load[row])
+            drug, liposomes = drug_response(rates.drugs, state.load[row]), host.phagocytes
         _polarise(state, rates, tick, row, v, drug)
         _act_around(state, rates, world, tick, row, v)
         state.hazard[row, DIE_BASELINE] = 1.0 / m.residence
-        state.hazard[row, DIE_DRUG] = drug
+        state.hazard[row, DIE_DRUG] = drug + liposomes + m.ablation_rate
+    if begins_day(tick.step + 1, tick.hours):  # ready for the secretion of the next tick
+        spread_support(state, rates, world)

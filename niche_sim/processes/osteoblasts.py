@@ -2,7 +2,9 @@
 
 Recruitment at an unserved place of the cavity: rate x s / (s + K), s the matrix factor released by that BMU. A place is
 a voxel with debt and a filled bed beside it; it gains v dt / dx sqrt(beds), v = 0.63 um/d (iliac mineral apposition),
-once an osteoblast is within reach and the seam is older than the mineralisation lag. Formation stops at cavity x bone
+once an osteoblast is within reach and the seam is older than the mineralisation lag. Recruitment and life of osteoblasts
+are multiplied by x, the macrophages of the marrow over their number at rest: osteal macrophages lie on osteoblasts and
+keep them there, and without them bone is lost (Cho et al. 2014, PNAS 111:1545). Formation stops at cavity x bone
 balance. New bone stores growth factor afresh and buries what drug lies under it. Cycling tumour cells nearby kill
 osteoblasts and keep new ones from being recruited (Phadke et al. 2006).
 """
@@ -22,6 +24,7 @@ from niche_sim.kinds import (
     FORMING,
     FULL,
     HALF,
+    MACROPHAGE,
     MINERAL_FORMED,
     MINERALISING_FACES,
     OSTEOBLAST,
@@ -30,7 +33,7 @@ from niche_sim.kinds import (
 )
 from niche_sim.lattice import displace
 from niche_sim.signals import saturate
-from niche_sim.state import add_cell, is_free, move_cell, remove_cell, update_tissue
+from niche_sim.state import add_cell, is_free, measure_fullness, move_cell, remove_cell, update_tissue
 
 READS = (
     "voxels.owner", "voxels.sinusoid", "voxels.perivascular", "bmus.removed", "bmus.lost", "bmus.signal", "bmus.since",
@@ -59,6 +62,8 @@ UNITS = {
     "recruitment_rate": "1/h", "signal_half": "1", "apposition_rate": "um/h", "mineralisation_lag": "h",
     "lifespan": "h", "tumour_death": "1/h", "tumour_half": "1",
 }  # fmt: skip
+
+LEAST_DRIVE = 0.01  # without any macrophage osteoblasts still live a hundredth of their time
 
 
 @inner
@@ -111,6 +116,16 @@ def make_room(state, world, v):
 
 
 @inner
+def find_osteal_drive(state, rates, world):
+    """Return macrophages over their number at rest, never 0; 1 where they are no part of the model."""
+    on = rates.switches
+    if not (on.osteal_support and on.macrophages):
+        return 1.0
+    # Of the whole patch: a macrophage wanders past many seams while one of them is filled.
+    return max(measure_fullness(state, world, MACROPHAGE, rates.macrophages.density), LEAST_DRIVE)
+
+
+@inner
 def _fill(state, rates, world, host, tick, slot, v, beds):
     """Lay mineral into voxel `v`; waits just below half where a cell has no room to leave."""
     voxels, bmus = state.voxels, state.bmus
@@ -158,9 +173,10 @@ def find_suppression(state, rates, world, v):
 
 
 @inner
-def _recruit(state, rates, world, tick, slot, v):
+def _recruit(state, rates, world, tick, slot, v, drive):
     bmus, r = state.bmus, rates.osteoblasts
-    hazard = r.recruitment_rate * saturate(bmus.signal[slot], r.signal_half) * find_suppression(state, rates, world, v)
+    hazard = r.recruitment_rate * saturate(bmus.signal[slot], r.signal_half)
+    hazard *= drive * find_suppression(state, rates, world, v)
     if uniform(tick.key, v, tick.step, S_OSTEOBLAST) >= -math.expm1(-hazard * tick.hours):
         return
     place = _find_stand(state, world, v)
@@ -173,7 +189,7 @@ def _recruit(state, rates, world, tick, slot, v):
 
 
 @inner
-def _form(state, rates, world, host, tick, slot):
+def _form(state, rates, world, host, tick, slot, drive):
     voxels, bmus = state.voxels, state.bmus
     places = 0
     for k in range(bmus.claims[slot]):
@@ -190,7 +206,7 @@ def _form(state, rates, world, host, tick, slot):
         if stamp == 1 or covered:
             _fill(state, rates, world, host, tick, slot, v, beds)
         elif stamp < 0:
-            _recruit(state, rates, world, tick, slot, v)
+            _recruit(state, rates, world, tick, slot, v, drive)
     bmus.idle[slot] = 0 if places > 0 else bmus.idle[slot] + 1
 
 
@@ -219,8 +235,8 @@ def _dismiss(state, rates, world):
 
 
 @inner
-def set_hazards(state, rates, world):
-    """Write the death hazards of osteoblasts: life span, and cycling tumour cells within reach."""
+def set_hazards(state, rates, world, drive):
+    """Write the death hazards of osteoblasts: life span times `drive`, and cycling tumour cells within reach."""
     cells, r = state.cells, rates.osteoblasts
     for row in range(state.living[0]):
         if cells.kind[row] != OSTEOBLAST:
@@ -231,7 +247,7 @@ def set_hazards(state, rates, world):
             if w >= 0 and state.voxels.occupant[w] >= 0:
                 other = state.voxels.occupant[w]
                 tumour += 1 if cells.kind[other] == DTC and cells.mode[other] == CYCLING else 0
-        state.hazard[row, DIE_BASELINE] = 1.0 / r.lifespan
+        state.hazard[row, DIE_BASELINE] = 1.0 / (r.lifespan * drive)
         if rates.switches.osteoblast_loss:
             state.hazard[row, DIE_TUMOUR] = r.tumour_death * tumour
 
@@ -240,8 +256,9 @@ def set_hazards(state, rates, world):
 def run(state, rates, world, host, tick):
     """Stamp served places, fill and recruit in every forming BMU, dismiss the idle, set hazards."""
     mark_served(state, rates, world, tick)
+    drive = find_osteal_drive(state, rates, world)
     for slot in range(state.bmus.phase.shape[0]):
         if state.bmus.phase[slot] == FORMING:
-            _form(state, rates, world, host, tick, slot)
+            _form(state, rates, world, host, tick, slot, drive)
     _dismiss(state, rates, world)
-    set_hazards(state, rates, world)
+    set_hazards(state, rates, world, drive)

@@ -3,7 +3,8 @@
 Fusion: at least `precursors_per_osteoclast` precursors within capture of the site fuse with hazard
 rate x RANKL occupancy. Erosion: a claimed voxel loses v dt / dx sqrt(free near-side faces). Life: a clock drawn at
 fusion from a bounded normal law (14 +- 2.33 d, 7 to 21 d), and hazards: lack of free RANKL, high TGF-beta, swallowed
-drug k_max A^n / (A^n + K^n) with A the drug swallowed per territory. What erosion frees: matrix growth factors into
+drug k_max A^n / (A^n + K^n) with A the drug swallowed per territory. Liposomes kill precursors and osteoclasts, phagocytes
+of the same lineage as macrophages. What erosion frees: matrix growth factors into
 the pit; drug into the osteoclast until it dies, of the rest some binds again to exposed mineral nearby and the other goes
 to blood.
 Where the bone left under the pit is thin, its strain holds erosion back.
@@ -46,7 +47,7 @@ from niche_sim.surface import find_territory, is_near_side, rebind_nearby
 
 READS = (
     "voxels.owner", "voxels.sector", "voxels.sinusoid", "voxels.perivascular", "voxels.suitability", "fields.concentration",
-    "bmus.ident", "bmus.claims", "bmus.phase", "normal", "claimed", "host.rankl_block",
+    "bmus.ident", "bmus.claims", "bmus.phase", "normal", "claimed", "host.rankl_block", "host.osteoclast_lineage",
 )  # fmt: skip
 WRITES = (
     "living", "cells", "load", "hazard", "voxels.stored", "voxels.mineral", "voxels.debt", "voxels.occupant",
@@ -264,15 +265,17 @@ def set_hazards(state, rates, host, tick):
     fields = state.fields.concentration
     for row in range(state.living[0]):
         v = cells.voxel[row]
+        liposomes = host.osteoclast_lineage if rates.switches.drug_osteoclast else 0.0
         if cells.kind[row] == PRECURSOR:
             state.hazard[row, DIE_BASELINE] = 1.0 / r.precursor_residence
+            state.hazard[row, DIE_DRUG] = liposomes
         elif cells.kind[row] == OSTEOCLAST:
             cells.clock[row] -= tick.hours
             free = free_rankl(fields[RANKL, v], fields[OPG, v], rates.secretion.opg_half, host.rankl_block)
             state.hazard[row, DIE_STARVATION] = r.starvation_death * (1.0 - saturate(free, r.rankl_half))
             state.hazard[row, DIE_TGF_BETA] = r.tgf_beta_death * saturate(fields[TGF_BETA, v], r.tgf_beta_half)
             if rates.switches.drug_osteoclast:
-                state.hazard[row, DIE_DRUG] = drug_hazard(rates, state.load[row])
+                state.hazard[row, DIE_DRUG] = drug_hazard(rates, state.load[row]) + liposomes
             if cells.clock[row] <= 0.0:
                 # A clock that has run out is certain: a hazard so large that 1 - exp(-h dt) is 1.
                 state.hazard[row, DIE_AGE] = 1e6

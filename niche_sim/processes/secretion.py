@@ -2,8 +2,9 @@
 
 RANKL from lining cells, far more at a BMU that recruits; OPG from lining cells and osteoblasts; tumour PTHrP raises the
 first and lowers the second (the vicious cycle). TGF-beta and IGF-1 leave the pit over an after-release time, on a small
-basal secretion of marrow. CXCL12 from stroma, osteoblasts and vessels. Cycling tumour cells take factors up, vessels
-wash them out. A field is marked to be solved only if a source of it changed.
+basal secretion of marrow; IGF-1 is also made by supportive macrophages, spread over their reach (they are a source of
+it in marrow: Opperman et al. 2019, Neoplasia 21:777). CXCL12 from stroma, osteoblasts and vessels. Cycling tumour cells
+take factors up, vessels wash them out. A field is marked to be solved only if a source of it changed.
 """
 
 import math
@@ -26,12 +27,14 @@ from niche_sim.kinds import (
     TGF_BETA,
     VACANT,
 )
-from niche_sim.signals import saturate
+from niche_sim.lattice import SECTION_UM
+from niche_sim.signals import DAY_H, begins_day, saturate
 from niche_sim.surface import occupy_pthrp
 
 READS = (
     "cells.kind", "cells.mode", "cells.trait", "voxels.stroma", "voxels.occupant", "voxels.is_bone", "voxels.perivascular",
-    "voxels.contact", "fields.concentration", "bmus.phase", "site", "duty", "host.rankl_factor", "host.opg_factor",
+    "voxels.contact", "voxels.support", "fields.concentration", "bmus.phase", "site", "duty", "host.rankl_factor",
+    "host.opg_factor",
 )  # fmt: skip
 WRITES = ("reserve", "release", "fields.secretion", "fields.uptake", "fields.gathered", "fields.changed")
 
@@ -46,6 +49,7 @@ class Rates(NamedTuple):
     after_release: float
     tgf_beta_basal: float
     igf1_basal: float
+    igf1_macrophage: float
     rankl_lining: float
     rankl_site: float
     opg_lining: float
@@ -65,15 +69,15 @@ class Rates(NamedTuple):
 
 UNITS = {
     "tgf_beta_content": "nmol/L", "tgf_beta_active": "1", "igf1_content": "nmol/L", "igf1_active": "1",
-    "after_release": "h", "tgf_beta_basal": "nmol/L/h", "igf1_basal": "nmol/L/h", "rankl_lining": "fmol/um2/h",
-    "rankl_site": "fmol/h", "opg_lining": "fmol/um2/h", "opg_osteoblast": "fmol/h", "opg_half": "nmol/L",
-    "pthrp_basal": "fmol/h", "pthrp_gain": "1", "pthrp_half": "nmol/L", "pthrp_on_rankl": "1", "pthrp_on_opg": "1",
-    "cxcl12_stroma": "nmol/L/h", "cxcl12_osteoblast": "fmol/h", "tumour_uptake": "1/h", "vessel_washout": "1/h",
-    "pthrp_adapted": "1",
+    "after_release": "h", "tgf_beta_basal": "nmol/L/h", "igf1_basal": "nmol/L/h", "igf1_macrophage": "fmol/h",
+    "rankl_lining": "fmol/um2/h", "rankl_site": "fmol/h", "opg_lining": "fmol/um2/h", "opg_osteoblast": "fmol/h",
+    "opg_half": "nmol/L", "pthrp_basal": "fmol/h", "pthrp_gain": "1", "pthrp_half": "nmol/L", "pthrp_on_rankl": "1",
+    "pthrp_on_opg": "1", "cxcl12_stroma": "nmol/L/h", "cxcl12_osteoblast": "fmol/h", "tumour_uptake": "1/h",
+    "vessel_washout": "1/h", "pthrp_adapted": "1",
 }  # fmt: skip
 
 TO_NMOL_PER_L = 1e9  # 1 fmol/um3 is 1e9 nmol/L
-DAY = 24.0  # h
+CUBE_UM3 = SECTION_UM**3  # densities of cells are per such cube
 
 
 @inner
@@ -92,16 +96,18 @@ def _release_matrix_factors(state, rates, world, tick, v, sink):
     The rate is set once a day: it then lasts for four ticks in which these two fields need no new solution.
     """
     s = rates.secretion
-    new_day = tick.step % max(int(round(DAY / tick.hours)), 1) == 0
+    new_day = begins_day(tick.step, tick.hours)
     for k in range(2):
         reserve = state.reserve[k, v]
         if new_day:
             # Under a ten-thousandth of a pit's content all goes at once: an exponential has no other end.
-            share = -math.expm1(-DAY / s.after_release) if reserve > 1e-8 else 1.0
-            state.release[k, v] = reserve * share / DAY
+            share = -math.expm1(-DAY_H / s.after_release) if reserve > 1e-8 else 1.0
+            state.release[k, v] = reserve * share / DAY_H
         amount = min(state.release[k, v] * tick.hours, reserve)
         state.reserve[k, v] -= amount
-        basal = s.tgf_beta_basal if k == 0 else s.igf1_basal
+        basal = s.tgf_beta_basal
+        if k == 1:
+            basal = s.igf1_basal + TO_NMOL_PER_L / CUBE_UM3 * s.igf1_macrophage * state.voxels.support[v]
         rate = TO_NMOL_PER_L / world.volume_um3 * state.release[k, v]
         _set(state, TGF_BETA if k == 0 else IGF1, v, basal + rate, sink)
 

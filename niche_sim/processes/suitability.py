@@ -2,7 +2,8 @@
 
 S = prod_i (1 - w_i + w_i x_i): contact (resting endosteum, less by drug coat, or a stable vessel), CXCL12, nourishment
 (IGF-1 and released TGF-beta), places not held by haematopoietic stem cells (Shiozawa et al. 2011, doi:10.1172/JCI43414),
-macrophage support. Every x_i is in [0, 1]; a term that is switched off has w_i = 0.
+macrophage support m / (m + K), m the density of supportive macrophages within their reach. Every x_i is in [0, 1]; a
+term that is switched off has w_i = 0.
 
 What a term takes away is -ln(term): these losses add up to -ln S, so that each has a share of the whole. A term below
 LEAST_TERM counts as LEAST_TERM, so that the loss of a place that a term makes no home at all stays finite.
@@ -97,7 +98,7 @@ def measure_terms(state, rates, world, v):
     if on.suitability and on.suitability_places:
         places = combine(s.places_weight, 1.0 - voxels.held[v])
     if on.suitability and on.suitability_macrophages:
-        macrophages = combine(s.macrophages_weight, voxels.support[v])
+        macrophages = combine(s.macrophages_weight, saturate(voxels.support[v], rates.macrophages.support_half))
     return contact, cxcl12, nourishment, places, macrophages
 
 
