@@ -1,6 +1,7 @@
 """Macrophages: each mechanism alone against its closed form, and what depleting them does to tumour, bone and homing."""
 
 import math
+from pathlib import Path
 from types import SimpleNamespace as Bag
 
 import numpy as np
@@ -10,6 +11,7 @@ import niche_sim as ns
 from niche_sim import schedule
 from niche_sim import simulation as sim
 from niche_sim.config import SWITCHES
+from niche_sim.config.reader import read_document
 from niche_sim.drugs import build_effects, read_bone_laws, read_cell_laws
 from niche_sim.host import Patient, build_forcing
 from niche_sim.kinds import (
@@ -287,3 +289,60 @@ def test_osteoblasts_are_kept_by_the_macrophages_of_the_marrow():
         rates = make_rates()
         setattr(rates.switches, switch, False)
         assert osteoblasts.find_osteal_drive(state, rates, world) == 1.0
+
+
+# ------------------------------------------------------------------ depletion
+
+
+SHIPPED = Path(__file__).resolve().parent.parent / "experiments" / "macrophage_depletion" / "experiment.yaml"
+ARMS = read_document(str(SHIPPED)).data["arms"]
+
+
+def deplete(seed, arms, length="120 d", **sets):
+    """The end of some arms of the shipped experiment on a small patch: tumour, those who came, change of bone (%)."""
+    small = {"scene": "trabecula_small", "population.cycling_dtc": "30", "time.spin_up": "30 d", "record.series": "10 d"}
+    chosen = {"arms": {arm: ARMS[arm] for arm in arms}, "time.length": length}
+    run = ns.run_experiment(ns.load_experiment("macrophage_depletion", seed=seed, sets=small | chosen | sets))
+    found = {}
+    for arm, result in run.arms.items():
+        first, last = result.series.iloc[0], result.series.iloc[-1]
+        bone = 100.0 * (last["bone_volume_fraction"] / first["bone_volume_fraction"] - 1.0)
+        found[arm] = {"tumour": last["cycling"] + last["dormant"], "came": last["dtc_arrivals"], "bone": bone}
+    return found
+
+
+@pytest.fixture(scope="module")
+def depleted():
+    return [deplete(seed, ("control", "mafia", "liposomal_clodronate")) for seed in SEEDS]
+
+
+def test_depletion_either_way_lowers_the_tumour_beyond_noise(depleted):
+    """As in tibiae of mice (Soki et al. 2015): the mean log ratio is below 0 by more than two standard errors."""
+    for arm in ("mafia", "liposomal_clodronate"):
+        ratio = np.log([rows[arm]["tumour"] / rows["control"]["tumour"] for rows in depleted])
+        assert ratio.mean() + 2.0 * ratio.std(ddof=1) / math.sqrt(len(ratio)) < 0.0
+
+
+def test_bone_falls_with_ablation_and_rises_with_liposomal_clodronate(depleted):
+    """Soki et al. 2015, Cho et al. 2014; beyond noise in the deep tests."""
+    mafia, clodronate = (
+        np.mean([rows[arm]["bone"] - rows["control"]["bone"] for rows in depleted])
+        for arm in ("mafia", "liposomal_clodronate")
+    )
+    assert mafia < 0.0 < clodronate
+
+
+def test_fewer_tumour_cells_come_to_a_marrow_without_macrophages():
+    """As after pre-treatment with liposomal clodronate (Opperman et al. 2019); arms share the draws of those who come."""
+    homing = {"population.cycling_dtc": "0", "arrival.tumour_supply": "100 /yr"}
+    rows = [deplete(seed, ("control", "mafia"), **homing) for seed in (1, 2, 3)]
+    control, mafia = (sum(row[arm]["came"] for row in rows) for arm in ("control", "mafia"))
+    assert 0 < mafia < 0.95 * control
+
+
+def test_without_osteoclasts_a_tumour_outside_bone_grows_on_and_without_macrophages_it_does_not():
+    """As of metastases in muscle (Hiraoka et al.): a patch without turnover stands for a place that is not bone."""
+    arms = ("control", "osteoclast_only", "mafia")
+    last = deplete(1, arms, **{"switches.remodelling": "false"})
+    assert last["osteoclast_only"] == last["control"]
+    assert last["control"]["tumour"] > 1.2 * last["mafia"]["tumour"]
