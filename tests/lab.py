@@ -27,7 +27,7 @@ class Lab:
 
     def __init__(
         self, on, numbers, *, seed=1, side=60, rows="marrow", opened=False, vessel=False, hours=6.0, ticks=400, drugs=None,
-        courses=(), off=(), cells=None,
+        courses=(), off=(), cells=None, claim=1,
     ):  # fmt: skip
         switches = QUIET | dict.fromkeys(on, True) | dict.fromkeys(off, False)
         drugs = {} if drugs is None else drugs
@@ -41,7 +41,7 @@ class Lab:
         self.forcing = build_forcing(courses, drugs, Patient((0.0,)), ticks, hours)
         capacity = self.world.n if cells is None else cells
         self.state = allocate_state(
-            self.world, cells=capacity, bmus=1, sectors=1, claim=1, drugs=max(1, len(drugs)), log=200_000
+            self.world, cells=capacity, bmus=1, sectors=1, claim=claim, drugs=max(1, len(drugs)), log=200_000
         )
         every_third = np.zeros((1, side, side), bool)
         every_third[:, ::3] = True

@@ -669,3 +669,22 @@ def test_osteoblasts_die_in_proportion_to_the_cycling_cells_in_reach(seed, neigh
     assert set(died["cause"]) == ({DIE_BASELINE, DIE_TUMOUR} if neighbours else {DIE_BASELINE})
     check_waiting(died["step"], len(places), (0.02 + 0.03 * neighbours) / DAY, 6.0, 100)
     check_share((died["cause"] == DIE_TUMOUR).sum(), len(died["cause"]), 0.03 * neighbours / (0.02 + 0.03 * neighbours))
+
+
+@pytest.mark.parametrize(("mode", "off", "left"), [
+    (CYCLING, [], 0.7 / (0.7 + 8 / 21)), (CYCLING, ["osteoblast_loss"], 1.0), (DORMANT, [], 1.0),
+])  # fmt: skip
+def test_osteoblasts_are_recruited_less_where_tumour_cells_cycle(seed, mode, off, left):
+    """Recruits of one tick at unserved places of a cavity: a third row of tumour cells holds 8 of the 21 voxels around."""
+    numbers = {
+        "osteoblasts.recruitment_rate": 1.3 / DAY, "osteoblasts.signal_half": 2.0, "osteoblasts.tumour_half": 0.7,
+        "osteoblasts.mineralisation_lag": 1e6,
+    }  # fmt: skip
+    lab = Lab(["osteoblasts"], numbers, seed=seed, side=105, rows="bone", off=off, claim=4000)
+    places, state = lab.first_rows, lab.state
+    state.bmus.phase[0], state.bmus.signal[0], state.bmus.claims[0] = FORMING, 3.0, len(places)
+    state.claimed[0, : len(places)] = places
+    state.voxels.owner[places], state.voxels.debt[places] = 0, 1
+    lab.seed(places + lab.world.nx, mode).run(1)
+    recruits = (state.cells.kind[: state.living[0]] == OSTEOBLAST).sum()
+    check_share(recruits, len(places), -math.expm1(-1.3 * 0.6 * left / 4))

@@ -81,8 +81,8 @@ OWN = {
 }  # fmt: skip
 """What a switch that is off silences, for good."""
 # They change how large something is, and silence nothing. Their laws: test_suitability (drug_adhesion), test_well_mixed
-# (vicious_cycle), test_mechanisms (immune_dormancy, growth_factors, rankl_on_tumour).
-SHAPING = {"drug_adhesion", "vicious_cycle", "immune_dormancy", "growth_factors", "rankl_on_tumour"}
+# (vicious_cycle), test_mechanisms (immune_dormancy, growth_factors, rankl_on_tumour), test_endocrine.
+SHAPING = {"drug_adhesion", "vicious_cycle", "immune_dormancy", "growth_factors", "rankl_on_tumour", "endocrine_therapy"}
 
 
 def lively(**changes):
@@ -183,14 +183,14 @@ TERMS = ["suitability", *(f"suitability_{term}" for term in TERM_NAMES)]
 OF_TUMOUR = [
     "arrival", "dormancy", "division", "death", "egress", "vicious_cycle", "mutation", "angiogenic_dormancy",
     "immune_dormancy", "wake_spontaneous", "wake_factors", "wake_lining", "wake_sprouting", "growth_factors", "phagocytosis",
-    "osteoblast_loss", "rankl_on_tumour",
+    "osteoblast_loss", "rankl_on_tumour", "endocrine_therapy",
 ]  # fmt: skip
 SILENCED = {
     "egress": {"egress.rate": "0 /d"}, "arrival": {"arrival.tumour_supply": "0 /yr", "arrival.reseeding_share": 0},
     "mutation": {"division.adaptation_probability": 0, "division.resistance_probability": 0},
     "immune_dormancy": {"death.immune_control": "0 /d"}, "phagocytosis": {"macrophages.engulf_rate": "0 /d"},
     "wake_factors": {"dormancy.factor_rate": "0 /d"}, "wake_lining": {"dormancy.lining_rate": "0 /d"},
-    "wake_sprouting": {"dormancy.sprouting_rate": "0 /d"}, "osteoblast_loss": {"osteoblasts.tumour_death": "0 /d"},
+    "wake_sprouting": {"dormancy.sprouting_rate": "0 /d"},
     "vicious_cycle": {"secretion.pthrp_basal": "0 fmol/h"},
 }  # fmt: skip
 
@@ -203,7 +203,7 @@ def test_without_drug_and_tumour_their_switches_change_no_bit():
 
 def test_with_a_rate_of_zero_a_switch_changes_no_bit():
     zero = {key: value for group in SILENCED.values() for key, value in group.items()}
-    names = [*DRUGS, *TERMS, *SILENCED]
+    names = [*DRUGS, "endocrine_therapy", *TERMS, *SILENCED]
     population = {"dormant_dtc": 15, "cycling_dtc": 15}
     arms = run_with_each_off(names, override=WEIGHTS | zero | {"division.basal_rate": "0.1 /d"}, population=population)
     assert {name: differing(arms["on"], arms[name]) for name in names} == dict.fromkeys(names, set())
