@@ -343,6 +343,7 @@ def follow_tumours(
             **count_lesions(followed, times_h, tumours),
             "ctc_cells": np.concatenate([[np.nan], blood.mean(axis=0)]),
             "skeletal_events": count_events(followed, keys, times_h, ntx[arm][1:], numbers.events),
+            **{name: joined[name].to_numpy() for name in WAKES + DEATHS + GROWTH},
         })  # fmt: skip
         visits.append(table)
     return pd.concat(lesions, ignore_index=True), pd.concat(visits, ignore_index=True)
