@@ -15,7 +15,7 @@ Ordinary DTCs are more fragile than competent ones: of the density there is left
 
     exp(-integral of (fragility x m + p) dt),
 
-p the hazard of death of dormant cells in the niche from what kills any cell alike, chemotherapy and contact with drug, and m
+p the hazard of death of dormant cells in the niche from chemotherapy, which asks for the cycle of a cell, and both rest; m
 that from all other causes. All is drawn at (key of the patient; name, 0): what lowers a mean only takes lesions away.
 """
 
@@ -113,7 +113,7 @@ def find_left(times_h: Any, death: Any, alike: Any, spread: Dissemination) -> np
         Ends of intervals, h.
     death, alike : array, shape (n,)
         Mean hazards (1/h) in each interval of death of dormant cells: from what fragile cells die of sooner, and from what
-        kills them alike, chemotherapy and contact with drug.
+        kills them alike, chemotherapy.
     spread : Dissemination
     """
     hazard = spread.fragility * np.asarray(death, dtype=float) + alike

@@ -334,7 +334,7 @@ def follow_tumours(
         suitability = joined["suitability_mean"].rolling(2).mean().to_numpy()[1:]
         followed, blood = follow_arm(keys, initial, (bone, outside), suitability, numbers, experiment.arm_switches(arm))
         lesions.append(followed.assign(arm=arm))
-        alike = bone.death[CAUSES.index("chemotherapy")] + bone.death[CAUSES.index("drug")]
+        alike = bone.death[CAUSES.index("chemotherapy")]
         left = find_left(times_h, bone.death.sum(axis=0) - alike, alike, numbers.spread)
         baseline = max(0, int(np.searchsorted(times_h, start_h, side="right")) - 1)
         table = pd.DataFrame({
