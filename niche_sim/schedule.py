@@ -114,6 +114,7 @@ class Switches(NamedTuple):
     vessel_shelter: bool = True
     endocrine_therapy: bool = True
     osteal_support: bool = True
+    tumour_support: bool = True
 
 
 class Rates(NamedTuple):

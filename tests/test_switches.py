@@ -81,8 +81,12 @@ OWN = {
 }  # fmt: skip
 """What a switch that is off silences, for good."""
 # They change how large something is, and silence nothing. Their laws: test_suitability (drug_adhesion), test_well_mixed
-# (vicious_cycle), test_mechanisms (immune_dormancy, growth_factors, rankl_on_tumour), test_endocrine.
-SHAPING = {"drug_adhesion", "vicious_cycle", "immune_dormancy", "growth_factors", "rankl_on_tumour", "endocrine_therapy"}
+# (vicious_cycle), test_mechanisms (immune_dormancy, growth_factors, rankl_on_tumour), test_endocrine, test_macrophages (the
+# support of osteoblasts and tumour).
+SHAPING = {
+    "drug_adhesion", "vicious_cycle", "immune_dormancy", "growth_factors", "rankl_on_tumour", "endocrine_therapy",
+    "osteal_support", "tumour_support",
+}  # fmt: skip
 
 
 def lively(**changes):
@@ -183,15 +187,24 @@ TERMS = ["suitability", *(f"suitability_{term}" for term in TERM_NAMES)]
 OF_TUMOUR = [
     "arrival", "dormancy", "division", "death", "egress", "vicious_cycle", "mutation", "angiogenic_dormancy",
     "immune_dormancy", "wake_spontaneous", "wake_factors", "wake_lining", "wake_sprouting", "growth_factors", "phagocytosis",
-    "osteoblast_loss", "rankl_on_tumour", "endocrine_therapy",
+# (vicious_cycle), test_mechanisms (immune_dormancy, growth_factors, rankl_on_tumour), test_endocrine, test_macrophages (the
+# support of osteoblasts and tumour).
+SHAPING = {
+    "drug_adhesion", "vicious_cycle", "immune_dormancy", "growth_factors", "rankl_on_tumour", "endocrine_therapy",
+    "osteal_support", "tumour_support",
+}  # fmt: skip
 ]  # fmt: skip
 SILENCED = {
     "egress": {"egress.rate": "0 /d"}, "arrival": {"arrival.tumour_supply": "0 /yr", "arrival.reseeding_share": 0},
     "mutation": {"division.adaptation_probability": 0, "division.resistance_probability": 0},
     "immune_dormancy": {"death.immune_control": "0 /d"}, "phagocytosis": {"macrophages.engulf_rate": "0 /d"},
     "wake_factors": {"dormancy.factor_rate": "0 /d"}, "wake_lining": {"dormancy.lining_rate": "0 /d"},
-    "wake_sprouting": {"dormancy.sprouting_rate": "0 /d"},
-    "vicious_cycle": {"secretion.pthrp_basal": "0 fmol/h"},
+# (vicious_cycle), test_mechanisms (immune_dormancy, growth_factors, rankl_on_tumour), test_endocrine, test_macrophages (the
+# support of osteoblasts and tumour).
+SHAPING = {
+    "drug_adhesion", "vicious_cycle", "immune_dormancy", "growth_factors", "rankl_on_tumour", "endocrine_therapy",
+    "osteal_support", "tumour_support",
+}  # fmt: skip
 }  # fmt: skip
 
 

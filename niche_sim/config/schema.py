@@ -60,6 +60,7 @@ EFFECTS = (
     "vessel_shelter",
     "endocrine_therapy",
     "osteal_support",
+    "tumour_support",
 )
 SWITCHES = (*PROCESSES, *EFFECTS)
 """Everything that can be switched on or off, by name."""

@@ -1,10 +1,11 @@
 """Division: a cycling tumour cell divides at a rate that rises with IGF-1 and released TGF-beta, if it has room.
 
-hazard = [basal + (max - basal) F] (1 - cytostasis), F = P x^n / (1 + x^n), x = TGF-beta / K1 + IGF-1 / K2, P how far RANKL
-primes the cell (`prime_tumour`); a bone-adapted cell has F + independence (1 - F). A daughter turns resistant to
-chemotherapy, or bone-adapted, with a probability each. Metastases double in some 1.7 months (Coumans et al. 2013): about the
-mean of what comes out before and after the menopause. The daughter takes a free face neighbour; two daughters that want one
-voxel are settled by random rank.
+hazard = [basal + (max - basal) F] (1 - cytostasis) (1 - g + g u), F = P x^n / (1 + x^n), x = TGF-beta / K1 + IGF-1 / K2,
+P how far RANKL primes the cell (`prime_tumour`); a bone-adapted cell has F + independence (1 - F). u is the density of
+supportive macrophages within whose reach the cell is, over that at rest: depletion slows tumours in bone (Soki et al. 2015,
+Oncotarget 6:35782). A daughter turns resistant to chemotherapy, or bone-adapted, with a probability each. Metastases double
+in some 1.7 months (Coumans et al. 2013): about the mean of what comes out before and after the menopause. The daughter takes
+a free face neighbour; two daughters that want one voxel are settled by random rank.
 """
 
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from niche_sim.surface import coat_density, prime_tumour
 
 READS = (
     "living", "cells.voxel", "cells.kind", "cells.mode", "cells.trait", "voxels.occupant", "voxels.is_bone",
-    "voxels.sinusoid", "voxels.exposed", "drug", "fields.concentration", "reference", "host.rankl_factor",
+    "voxels.sinusoid", "voxels.exposed", "voxels.support", "drug", "fields.concentration", "reference", "host.rankl_factor",
     "host.opg_factor", "host.rankl_block",
 )  # fmt: skip
 WRITES = ("hazard",)
@@ -74,6 +75,16 @@ def has_room(state, world, v):
 
 
 @inner
+def find_macrophage_drive(state, rates, v):
+    """Return 1 - g + g u: 1 in the mean of resting marrow, and where macrophages are no part of the model."""
+    on, m = rates.switches, rates.macrophages
+    if not (on.tumour_support and on.macrophages):
+        return 1.0
+    rest = m.density * m.polarisation_start
+    return 1.0 - m.growth_share + (m.growth_share * state.voxels.support[v] / rest if rest > 0.0 else 0.0)
+
+
+@inner
 def find_hazard(state, rates, world, host, v, trait):
     """Return the division hazard (1/h) of a cycling cell with traits and room in marrow voxel `v`.
 
@@ -85,7 +96,8 @@ def find_hazard(state, rates, world, host, v, trait):
         igf1 = rates.secretion.igf1_basal / rates.diffusion.decay[IGF1]
         tgf_beta = rates.secretion.tgf_beta_basal / rates.diffusion.decay[TGF_BETA]
     primed = prime_tumour(state, rates, host, v)
-    return division_hazard(rates.division, igf1, tgf_beta, primed, trait) * cytostasis(state, rates, world, v)
+    drive = find_macrophage_drive(state, rates, v) * cytostasis(state, rates, world, v)
+    return division_hazard(rates.division, igf1, tgf_beta, primed, trait) * drive
 
 
 @inner

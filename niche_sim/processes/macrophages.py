@@ -41,13 +41,14 @@ class Rates(NamedTuple):
     drug_memory: float
     support_reach: float
     support_half: float
+    growth_share: float
     ablation_rate: float
 
 
 UNITS = {
     "density": "1", "residence": "h", "refill_time": "h", "polarisation_start": "1", "polarise_rate": "1/h",
     "relax_rate": "1/h", "tgf_beta_half": "nmol/L", "engulf_rate": "1/h", "clear_rate": "1/h", "corpse_time": "h",
-    "drug_memory": "h", "support_reach": "um", "support_half": "1", "ablation_rate": "1/h",
+    "drug_memory": "h", "support_reach": "um", "support_half": "1", "growth_share": "1", "ablation_rate": "1/h",
 }  # fmt: skip
 
 
