@@ -47,6 +47,7 @@ from niche_sim.kinds import (
     N_WAKES_FIRST,
     OSTEOBLAST,
     PRECURSOR,
+    PTHRP,
     RESISTANT,
     RESORBING,
     REVERSAL,
@@ -81,7 +82,6 @@ def body_rankl(blocked=0.1):
 
 
 PRIMED = body_rankl() ** 2.5 / (body_rankl() ** 2.5 + 0.9**2.5)
-UNPRIMED = 1 / (1 + 0.9**2.5)  # of replete oestradiol
 
 
 def prime(lab, blocked=0.1):
@@ -92,12 +92,20 @@ def prime(lab, blocked=0.1):
 
 
 @pytest.mark.parametrize(
-    ("off", "blocked", "share"), [([], 0.1, PRIMED), (["rankl_on_tumour"], 0.1, UNPRIMED), ([], 1.0, 0.0)]
-)
-def test_waking_and_growth_by_factors_take_as_much_as_rankl_primes(seed, off, blocked, share):
+    ("off", "blocked", "pthrp", "body"),
+    [
+        ([], 0.1, 0.0, 1.0), ([], 1.0, 0.0, 0.0), (["rankl_on_tumour"], 0.1, 0.0, None),
+        ([], 0.1, 0.03, 1 + 4 * 0.6), (["vicious_cycle"], 0.1, 0.03, 1.0),
+    ],
+)  # fmt: skip
+def test_waking_and_growth_by_factors_take_as_much_as_rankl_primes(seed, off, blocked, pthrp, body):
+    """B is 1.7 (1 - blocked) over what OPG leaves, times 1 + 4 x 0.6 where PTHrP occupies three in five; 1 switched off."""
     numbers = PRIMING | WAKING | {"dormancy.exit_rate": 0.0, "division.basal_rate": 0.0, "division.maximum_rate": 0.3 / DAY}
+    numbers |= {"secretion.pthrp_half": 0.02, "secretion.pthrp_on_rankl": 4.0}
     lab = prime(Lab(["dormancy", "division"], numbers, seed=seed, off=off), blocked)
-    lab.state.fields.concentration[TGF_BETA] = 1e3  # more would do no more
+    lab.state.fields.concentration[TGF_BETA], lab.state.fields.concentration[PTHRP] = 1e3, pthrp  # saturated by factors
+    b = 1.0 if body is None else body * body_rankl()
+    share = b**2.5 / (b**2.5 + 0.9**2.5)
     lab.seed(lab.grid(4), DORMANT).seed(lab.grid(4) + 2, CYCLING).run(1)
     assert lab.hazard(WAKE_FACTORS) == pytest.approx(0.15 / DAY * share, rel=1e-6)
     assert lab.hazard(DIVIDE, CYCLING) == pytest.approx(0.3 / DAY * share, rel=1e-6)
@@ -251,19 +259,23 @@ def test_immune_dormancy_spares_dormant_cells_and_is_off_unless_switched_on(seed
 KILL = {"death.quiescent_chemotherapy_share": 0.2, "death.vessel_protection": 0.6, "death.resistant_share": 0.3}
 
 
+BOTH = ["quiescent_shelter", "vessel_shelter"]
+
+
 @pytest.mark.parametrize(
-    ("mode", "vessel", "trait", "share"),
+    ("mode", "vessel", "trait", "off", "share"),
     [
-        (CYCLING, False, 0, 1.0), (DORMANT, False, 0, 0.2), (CYCLING, True, 0, 0.4), (DORMANT, True, 0, 0.08),
-        (CYCLING, False, RESISTANT, 0.3), (CYCLING, True, RESISTANT | ADAPTED, 0.12),
+        (CYCLING, False, 0, [], 1.0), (DORMANT, False, 0, [], 0.2), (CYCLING, True, 0, [], 0.4),
+        (DORMANT, True, 0, [], 0.08), (CYCLING, False, RESISTANT, [], 0.3), (CYCLING, True, RESISTANT | ADAPTED, [], 0.12),
+        (DORMANT, True, 0, BOTH[:1], 0.4), (DORMANT, True, 0, BOTH[1:], 0.2), (DORMANT, True, RESISTANT, BOTH, 0.3),
     ],
 )  # fmt: skip
-def test_a_course_of_chemotherapy_kills_its_decades(seed, mode, vessel, trait, share):
+def test_a_course_of_chemotherapy_kills_its_decades(seed, mode, vessel, trait, off, share):
     """130 mg of a drug that kills 2 decades at 100 mg: 10^-2.6 of exposed cells are left, 10^(-2.6 share) of others."""
     drugs = _load("anthracycline_taxane")
     lab = Lab(
         ["death", "chemotherapy"], DEATHS | KILL, seed=seed, side=105, vessel=vessel, drugs=drugs, ticks=40,
-        courses=[Course("anthracycline_taxane", 130.0, start_h=10.0)],
+        off=off, courses=[Course("anthracycline_taxane", 130.0, start_h=10.0)],
     )  # fmt: skip
     lab.seed(lab.first_rows, mode, trait=trait).run(40)
     check_share(lab.count(), len(lab.first_rows), 10 ** (-2.6 * share))
@@ -348,6 +360,18 @@ def test_waking_and_death_compete(seed):
     woke, died = lab.log(LOG_WAKE)["step"], lab.log(LOG_DEATH)["step"]
     check_waiting(np.append(woke, died), len(lab.first_rows), 0.05 / DAY, 6.0, 200)
     check_shares([len(woke), len(died)], [0.02, 0.03])
+
+
+def test_nothing_happens_to_sentinels_but_their_hazards_are_met(seed):
+    """With tumour fates off a cell stays in its place and mode under any hazard, which is what it would have met."""
+    numbers = WAKING | {"death.dormant_baseline": 0.2 / DAY, "egress.rate": 0.3 / DAY}
+    lab = Lab(["dormancy", "death", "egress", "division"], DEATHS | numbers, seed=seed, vessel=True, off=["tumour_fates"])
+    lab.seed(lab.grid(4), DORMANT).seed(lab.grid(4) + 2, CYCLING).run(40)
+    n = len(lab.grid(4))
+    assert lab.count(DORMANT) == lab.count(CYCLING) == n and lab.state.log_count[0] == 0
+    assert lab.state.risk[DORMANT, N_OUTCOMES] == pytest.approx(n * 40 * 6.0, rel=1e-12)
+    assert lab.hazard(DIE_BASELINE) == pytest.approx(0.2 / DAY, rel=1e-12)
+    assert lab.hazard(EGRESS, CYCLING) == pytest.approx(0.3 / DAY, rel=1e-12)
 
 
 # ---------------------------------------------------------------- growth

@@ -65,6 +65,8 @@ OWN = {
     "dormancy": {"dtc_sleeps", "hazard_wake_lining_per_d"} | {name for name in CONTINUOUS if name.startswith("hazard_wake")},
     "division": {"dtc_births", "dtc_mutations", "dtc_deaths_hypoxia", "growth_division_per_d"},
     "migration": {"hops"},
+    # Sentinels: hazards are met, nothing comes of them.
+    "tumour_fates": {"dtc_births", "dtc_sleeps", "dtc_egress", "dtc_mutations", "dtc_deaths_hypoxia"},
     "death": DEATHS | {"growth_death_per_d", "dtc_deaths_hypoxia"},
     "egress": {"dtc_egress"},
     "drug_osteoclast": {"osteoclast_deaths_drug"},
@@ -81,11 +83,11 @@ OWN = {
 }  # fmt: skip
 """What a switch that is off silences, for good."""
 # They change how large something is, and silence nothing. Their laws: test_suitability (drug_adhesion), test_well_mixed
-# (vicious_cycle), test_mechanisms (immune_dormancy, growth_factors, rankl_on_tumour), test_endocrine, test_macrophages (the
-# support of osteoblasts and tumour).
+# (vicious_cycle), test_mechanisms (immune_dormancy, growth_factors, rankl_on_tumour, the shelters), test_endocrine,
+# test_macrophages (the support of osteoblasts and tumour).
 SHAPING = {
     "drug_adhesion", "vicious_cycle", "immune_dormancy", "growth_factors", "rankl_on_tumour", "endocrine_therapy",
-    "osteal_support", "tumour_support",
+    "quiescent_shelter", "vessel_shelter", "osteal_support", "tumour_support",
 }  # fmt: skip
 
 
@@ -187,12 +189,8 @@ TERMS = ["suitability", *(f"suitability_{term}" for term in TERM_NAMES)]
 OF_TUMOUR = [
     "arrival", "dormancy", "division", "death", "egress", "vicious_cycle", "mutation", "angiogenic_dormancy",
     "immune_dormancy", "wake_spontaneous", "wake_factors", "wake_lining", "wake_sprouting", "growth_factors", "phagocytosis",
-# (vicious_cycle), test_mechanisms (immune_dormancy, growth_factors, rankl_on_tumour), test_endocrine, test_macrophages (the
-# support of osteoblasts and tumour).
-SHAPING = {
-    "drug_adhesion", "vicious_cycle", "immune_dormancy", "growth_factors", "rankl_on_tumour", "endocrine_therapy",
-    "osteal_support", "tumour_support",
-}  # fmt: skip
+    "osteoblast_loss", "rankl_on_tumour", "endocrine_therapy", "tumour_fates", "quiescent_shelter", "vessel_shelter",
+    "tumour_support",
 ]  # fmt: skip
 SILENCED = {
     "egress": {"egress.rate": "0 /d"}, "arrival": {"arrival.tumour_supply": "0 /yr", "arrival.reseeding_share": 0},
@@ -216,7 +214,7 @@ def test_without_drug_and_tumour_their_switches_change_no_bit():
 
 def test_with_a_rate_of_zero_a_switch_changes_no_bit():
     zero = {key: value for group in SILENCED.values() for key, value in group.items()}
-    names = [*DRUGS, "endocrine_therapy", *TERMS, *SILENCED]
+    names = [*DRUGS, "endocrine_therapy", "quiescent_shelter", "vessel_shelter", *TERMS, *SILENCED]
     population = {"dormant_dtc": 15, "cycling_dtc": 15}
     arms = run_with_each_off(names, override=WEIGHTS | zero | {"division.basal_rate": "0.1 /d"}, population=population)
     assert {name: differing(arms["on"], arms[name]) for name in names} == dict.fromkeys(names, set())
