@@ -54,7 +54,7 @@ def find_families(arms: Mapping[str, Any]) -> tuple[str, list[Family]]:
     Parameters
     ----------
     arms : mapping
-        Of the resolved configuration: regimen and switches of each arm.
+        Of the resolved configuration: regimen, switches, changes and overrides of each arm.
 
     Raises
     ------
@@ -62,8 +62,8 @@ def find_families(arms: Mapping[str, Any]) -> tuple[str, list[Family]]:
         There is no untreated arm, or no regimen with an arm with all effects and one with an effect off.
     """
     untreated, families = [], []
-    off = {name: {key for key, on in ((arm or {}).get("switches") or {}).items() if not on} for name, arm in arms.items()}
-    regimens = {name: (arm or {}).get("regimen") or [] for name, arm in arms.items()}
+    off = {name: _list_off(arm) for name, arm in arms.items()}
+    regimens = {name: arm.get("regimen") or [] for name, arm in arms.items()}
     for name, regimen in regimens.items():
         if not regimen and not off[name]:
             untreated.append(name)
@@ -81,6 +81,13 @@ def find_families(arms: Mapping[str, Any]) -> tuple[str, list[Family]]:
             f"one of {', '.join(EFFECTS)}; e07_ablation is an example"
         )
     return untreated[0], families
+
+
+def _list_off(arm: Mapping[str, Any]) -> set[str]:
+    """Return the switches that an arm has off, from time 0 or from a change on; what else it changes is named too."""
+    parts = [arm, *(arm.get("changes") or [])]
+    off = {key for part in parts for key, on in (part.get("switches") or {}).items() if not on}
+    return off | {key for part in parts for key in part.get("override") or {}}
 
 
 def measure_endpoint(visits: pd.DataFrame, endpoint: Endpoint) -> pd.DataFrame:

@@ -82,6 +82,15 @@ def test_what_is_no_ablation_is_refused(left):
         find_families({name: ARMS[name] for name in left})
 
 
+def test_what_differs_from_treatment_on_is_an_ablation_too_and_another_number_is_not():
+    later = {"regimen": REGIMEN, "changes": [{"at": "84 d", "switches": {"drug_tumour": False}}]}
+    other = {"regimen": REGIMEN, "override": {"death.surveillance": "1 /yr"}}
+    _, (family,) = find_families(ARMS | {"later": later, "other": other})
+    assert family.full == "full"
+    assert family.without == {"drug_osteoclast": "less", "drug_gamma_delta": "null", "drug_tumour": "later"}
+    assert family.only == {"drug_osteoclast": "alone"}
+
+
 def test_a_cohort_without_hazards_is_refused():
     with pytest.raises(InputError, match="no column hazard_wake_spontaneous_per_d"):
         attribute_effects(list_visits().drop(columns=WAKES), ARMS, 3)

@@ -369,7 +369,8 @@ def test_nothing_happens_to_sentinels_but_their_hazards_are_met(seed):
     lab.seed(lab.grid(4), DORMANT).seed(lab.grid(4) + 2, CYCLING).run(40)
     n = len(lab.grid(4))
     assert lab.count(DORMANT) == lab.count(CYCLING) == n and lab.state.log_count[0] == 0
-    assert lab.state.risk[DORMANT, N_OUTCOMES] == pytest.approx(n * 40 * 6.0, rel=1e-12)
+    passed = (0.2 + 0.011) * 10.0  # in 10 d; each counts with the chance that it would still be there
+    assert lab.state.risk[DORMANT, N_OUTCOMES] == pytest.approx(n * 240.0 * -math.expm1(-passed) / passed, rel=1e-12)
     assert lab.hazard(DIE_BASELINE) == pytest.approx(0.2 / DAY, rel=1e-12)
     assert lab.hazard(EGRESS, CYCLING) == pytest.approx(0.3 / DAY, rel=1e-12)
 
