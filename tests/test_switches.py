@@ -197,12 +197,7 @@ SILENCED = {
     "mutation": {"division.adaptation_probability": 0, "division.resistance_probability": 0},
     "immune_dormancy": {"death.immune_control": "0 /d"}, "phagocytosis": {"macrophages.engulf_rate": "0 /d"},
     "wake_factors": {"dormancy.factor_rate": "0 /d"}, "wake_lining": {"dormancy.lining_rate": "0 /d"},
-# (vicious_cycle), test_mechanisms (immune_dormancy, growth_factors, rankl_on_tumour), test_endocrine, test_macrophages (the
-# support of osteoblasts and tumour).
-SHAPING = {
-    "drug_adhesion", "vicious_cycle", "immune_dormancy", "growth_factors", "rankl_on_tumour", "endocrine_therapy",
-    "osteal_support", "tumour_support",
-}  # fmt: skip
+    "wake_sprouting": {"dormancy.sprouting_rate": "0 /d"}, "tumour_support": {"macrophages.growth_share": 0},
 }  # fmt: skip
 
 
