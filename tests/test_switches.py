@@ -198,6 +198,7 @@ SILENCED = {
     "immune_dormancy": {"death.immune_control": "0 /d"}, "phagocytosis": {"macrophages.engulf_rate": "0 /d"},
     "wake_factors": {"dormancy.factor_rate": "0 /d"}, "wake_lining": {"dormancy.lining_rate": "0 /d"},
     "wake_sprouting": {"dormancy.sprouting_rate": "0 /d"}, "tumour_support": {"macrophages.growth_share": 0},
+    "vicious_cycle": {"secretion.pthrp_basal": "0 fmol/h"},
 }  # fmt: skip
 
 
