@@ -71,17 +71,18 @@ def probed(tmp_path_factory):
     forcing = build_forcing(doses, plan.drugs, plan.patient, plan.steps, plan.hours)
     state = sim.spin_up(plan)
     words = [sys.executable, ROOT / "tests" / "probe.py", ROOT / "tests" / "lively.yaml", "6"]
-    opened, arrived, sprouted = 0, 0, 0
+    opened, arrived, sprouted, ended = 0, 0, 0, 0
     for step in range(131):
         before, bone = encode(flatten(state), {"step": step}), state.voxels["is_bone"].copy()
         tumour, sprouts = state.tally[N_ARRIVALS], state.tally[N_SPROUTS]
         schedule.advance(state, rates, plan.world, forcing, plan.hours, plan.key, 0, step, 1)
-        state.log_count[0] = 0
+        ends = bool(state.finished_count[0] > 0)
+        state.log_count[0] = state.finished_count[0] = 0
         opens = bool((bone > state.voxels["is_bone"]).any())  # rare: a tick in which bone gives way
         comes, calls = bool(state.tally[N_ARRIVALS] > tumour), bool(state.tally[N_SPROUTS] > sprouts)
-        rare = (opens and opened < 2) or (comes and arrived < 1) or (calls and sprouted < 1)
+        rare = (opens and opened < 2) or (comes and arrived < 1) or (calls and sprouted < 1) or (ends and ended < 1)
         if rare or step in (10, 40, 70, 100, 130):
-            opened, arrived, sprouted = opened + opens, arrived + comes, sprouted + calls
+            opened, arrived, sprouted, ended = opened + opens, arrived + comes, sprouted + calls, ended + ends
             (folder / f"{step}.state").write_bytes(before)
             words.append(folder / f"{step}.state")
     done = subprocess.run(words, env=os.environ | {"NUMBA_DISABLE_JIT": "1"}, capture_output=True, text=True, timeout=500)

@@ -608,15 +608,17 @@ def test_arrivals_are_poisson_at_supply_times_suitability(seed):
 
 
 def test_what_circulates_lodges_until_it_has_decayed(seed):
-    """Of B cells in blood lodging_rate S half-life / ln 2 each, at ticks much shorter than the half-life."""
+    """Of B cells in blood l / (l + ln 2 / half-life) each, l = lodging_rate S, at ticks much shorter than the half-life."""
     lab = Lab(["arrival", "suitability"], BLOOD | HELD | {"arrival.lodging_rate": 0.02}, seed=seed, side=90, rows="sinusoid",
               hours=0.5)  # fmt: skip
     lab.state.voxels.held[:] = 0.5
     lab.state.blood[0] = 2000.0
-    found, expected, _ = arrive(lab, 200, lambda tick: 0.02 * 2000.0 * 0.5 ** (tick * 0.5 / 9.0))
+    leaving = math.log(2) / 9.0 + 0.02 * 0.7
+    found, expected, _ = arrive(lab, 200, lambda tick: 0.02 * 2000.0 * math.exp(-leaving * tick * 0.5))
     check_poisson(found.sum(), expected.sum())
-    assert lab.state.blood[0] == pytest.approx(2000.0 * 0.5 ** (100 / 9.0), rel=1e-12)
-    assert expected.sum() == pytest.approx(0.02 * 2000.0 * 0.7 * 9.0 / math.log(2), rel=0.1)  # less what is taken by then
+    # Places that are taken take no more: a little less lodges than at first.
+    assert lab.state.blood[0] == pytest.approx(2000.0 * math.exp(-100 * leaving), rel=0.5)
+    assert expected.sum() == pytest.approx(2000.0 * 0.02 * 0.7 / leaving, rel=0.1)
 
 
 # ---------------------------------------------------------------- motility

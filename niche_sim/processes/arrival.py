@@ -1,9 +1,9 @@
 """Arrival: tumour cells lodge, precursors and macrophages enter, all at perivascular voxels, by one draw a voxel.
 
 A circulating tumour cell lodges with a hazard proportional to the suitability of the voxel; the supply is a background
-plus what this niche shed itself, which leaves blood with a half-life of hours (Meng et al. 2004). Precursors enter at
-density / residence times marrow volume, so that untouched their number rests at their density. So do macrophages; with
-a share x of them, 1 at rest, monocytes come by (1 - x) (1 / refill - 1 / residence) faster: dx/dt = (1 - x) / refill,
+plus what this niche shed itself, which leaves blood with a half-life of hours (Meng et al. 2004) and by lodging. Precursors
+enter at density / residence times marrow volume, so that untouched their number rests at their density. So do macrophages;
+with a share x of them, 1 at rest, monocytes come by (1 - x) (1 / refill - 1 / residence) faster: dx/dt = (1 - x) / refill,
 so that a depleted marrow is full again within weeks (Jordan et al. 2003, Blood 101:594).
 """
 
@@ -92,12 +92,15 @@ def run(state, rates, world, host, tick):
     m = rates.macrophages
     macrophages = share * m.density * supply_rate(m, measure_fullness(state, world, MACROPHAGE, m.density))
     supply = a.tumour_supply / entrances + a.lodging_rate * state.blood[0] / entrances
+    lodged = 0.0
     for v in range(world.n):
         if state.voxels.perivascular[v] == 0 or not is_free(state.voxels, v):
             continue
         h_precursor = precursors if on.osteoclasts else 0.0
         h_macrophage = macrophages if on.macrophages else 0.0
-        h_tumour = supply * state.voxels.suitability[v] if on.arrival and tick.step >= 0 else 0.0
+        lodging = state.voxels.suitability[v] if on.arrival and tick.step >= 0 else 0.0
+        h_tumour = supply * lodging
+        lodged += a.lodging_rate * lodging / entrances
         total = h_precursor + h_macrophage + h_tumour
         u, which = uniform_pair(tick.key, v, tick.step, S_ARRIVAL)
         if u >= -math.expm1(-total * tick.hours):
@@ -108,4 +111,4 @@ def run(state, rates, world, host, tick):
             _enter(state, rates, world, tick, v, MACROPHAGE)
         else:
             _enter(state, rates, world, tick, v, DTC)
-    state.blood[0] *= math.exp(-math.log(2.0) * tick.hours / a.ctc_half_life)
+    state.blood[0] *= math.exp(-(math.log(2.0) / a.ctc_half_life + lodged) * tick.hours)
