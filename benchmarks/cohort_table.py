@@ -15,19 +15,19 @@ MONTHS = (1, 3, 6, 12, 18, 24, 30, 36, 48, 60)
 MONTH_H = 730.5
 
 
-def choose(summary, start_h):
-    """Return the rows of the visits nearest to the asked months, with the column `month`."""
+def choose_visits(summary, start_h):
+    """Return the rows of the visits nearest to the asked months since the start, with the column `month`."""
     times = np.sort(summary["time_h"].unique())
     last = (times[-1] - start_h) / MONTH_H
     visits = {month: times[np.abs(times - start_h - month * MONTH_H).argmin()] for month in MONTHS if month <= last + 0.5}
     parts = [summary[summary["time_h"] == time].assign(month=month) for month, time in visits.items()]
-    found = pd.concat(parts)
-    return found[found["marker"].isin(MARKERS) & (found["value"] == "true")]
+    return pd.concat(parts)
 
 
 def main(folder, start_d, out):
     """Print the table of each marker."""
-    rows = choose(pd.read_csv(Path(folder) / "summary.csv"), 24.0 * start_d)
+    rows = choose_visits(pd.read_csv(Path(folder) / "summary.csv"), 24.0 * start_d)
+    rows = rows[rows["marker"].isin(MARKERS) & (rows["value"] == "true")]
     rows = rows[["marker", "arm", "month", "patients", "ratio", "ratio_low", "ratio_high"]].round(4)
     for marker, part in rows.groupby("marker", sort=False):
         print(f"\n| {marker} / reference, month | " + " | ".join(str(m) for m in part["month"].unique()) + " |")
