@@ -1,7 +1,7 @@
 """The small summary of the tumours of a cohort: `python benchmarks/tumour_table.py DIR [START_D] [OUT.csv]` prints it.
 
-Of the reference arm each quantity, of the others its ratio to it in the same patients (95 % interval over patients), at months
-since the start of treatment (84 d in the shipped experiments); with OUT.csv the rows are written there too.
+Of the reference arm each quantity, of the others the ratio to it in the same patients (95 % interval over patients), at
+months since the start of treatment (84 d in the shipped experiments); with OUT.csv the rows are written there too.
 """
 
 import sys
