@@ -1,8 +1,8 @@
 """Myeloma beside breast cancer in the same marrow: `python benchmarks/myeloma.py [SEEDS] [DIR]` prints the table of e10.
 
 The experiment e10_myeloma with its own set of numbers and with `human`, patches of the same seeds: bone and cells as means
-over the last 84 days, tumour cells at the end, expected waking over the treatment; mean (standard error) over seeds, drugs as
-the ratio to the control of the same seed. With DIR it writes DIR/summary.csv and DIR/tumour.png.
+over the last 84 days, tumour cells at the end, expected waking over the treatment; mean (standard error) over seeds, drugs
+as the ratio to the control of the same seed. With DIR it writes DIR/summary.csv and DIR/tumour.png.
 """
 
 import sys
