@@ -72,7 +72,8 @@ def draw(table, path):
         axis.set(title=what.replace("_um3_per_d", "").replace(", 1e-4 /d", "").replace(", 1e-3 /d", ""), ylim=(0, None))
         axis.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("over control of the same patch")
-    figure.axes[0].legend(frameon=False, fontsize=8)
+    named = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*named, loc="outside upper right", ncols=2, frameon=False, fontsize=8)
     figure.savefig(path, dpi=110)
 
 

@@ -82,7 +82,7 @@ def draw(rows, path):
     import matplotlib.pyplot as plt
 
     unit = rows["oestradiol", "367 pmol/L"]["all"]["resorption"][0]
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.9), layout="constrained")
     colours = {"oestradiol": "#0072B2", "activation": "#E69F00", "zoledronate": "#009E73"}
     markers = {"all": "o-", "waking_not_by_turnover": "s:", "growth_not_by_turnover": "s:"}
     panels = (
@@ -101,7 +101,7 @@ def draw(rows, path):
                 axis.errorbar(x, y * scale, error * scale, fmt=style, color=colour, ms=4, lw=1, label=said)
         axis.set(xlabel="resorption over that with replete oestradiol", ylabel=label, ylim=(0, None))
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=8)
     figure.savefig(path, dpi=110)
 
 
