@@ -1,8 +1,8 @@
 """Where the first metastasis of a woman is found: `python benchmarks/first_site.py DIR [OUT.csv]`, DIR that of a cohort.
 
 Of all women of each arm, the share whose first detected metastasis is in bone, outside it, or both in one scan, until the
-end; and lesions that blood seeded, outside bone, per 1000 women. Each with the ratio to the first arm in the same patients and
-the middle 95 % of samples of patients.
+end; and lesions that blood seeded, outside bone, per 1000 women. Each with the ratio to the first arm in the same patients
+and the middle 95 % of samples of patients.
 """
 
 import json
