@@ -1,4 +1,4 @@
-"""Depletion of macrophages in the shipped experiment, in direction: `pytest -m deep tests/validation/test_macrophages.py`.
+"""Depletion of macrophages in the shipped experiment, in direction: `pytest -m deep tests/validation/test_depletion.py`.
 
 Eight matched seeds; every direction holds beyond two standard errors. Sizes: experiments/macrophage_depletion/notes.md.
 """
