@@ -112,7 +112,7 @@ def build_outside(experiment: Any, arm: str, forcing: Forcing, steps: np.ndarray
         loss = growing_death + surveillance + s g kill A + e chemotherapy        of growing ones,
 
     A the activity of gamma-delta T cells, e and s the shares of exposure to chemotherapy and of killing outside bone, q the
-    kill of quiescent cells.
+    kill of quiescent cells. With `vessel_shelter` off e is 1, with `quiescent_shelter` off q is.
     """
     ticks = len(forcing.chemotherapy)
     wake, death = np.zeros((len(ROUTES), ticks)), np.zeros((len(CAUSES), ticks))
@@ -125,10 +125,12 @@ def build_outside(experiment: Any, arm: str, forcing: Forcing, steps: np.ndarray
             immune = np.full(ticks - start, d["surveillance"])
             if on["drug_gamma_delta"]:
                 immune += own["gamma_delta_share"] * d["gamma_delta_kill"] * forcing.gamma_delta[of]
-            chemotherapy = own["chemotherapy_share"] * forcing.chemotherapy[of] * on["chemotherapy"]
+            exposed = own["chemotherapy_share"] if on["vessel_shelter"] else 1.0
+            at_rest = d["quiescent_chemotherapy_share"] if on["quiescent_shelter"] else 1.0
+            chemotherapy = exposed * forcing.chemotherapy[of] * on["chemotherapy"]
             death[CAUSES.index("baseline"), of] = own["dormant_death"]
             death[CAUSES.index("immune"), of] = immune
-            death[CAUSES.index("chemotherapy"), of] = d["quiescent_chemotherapy_share"] * chemotherapy
+            death[CAUSES.index("chemotherapy"), of] = at_rest * chemotherapy
             loss[of] = own["growing_death"] + immune + chemotherapy
         wakes = on["dormancy"] and on["wake_spontaneous"]
         slowed = forcing.hormone_waking[of], forcing.hormone_growth[of]

@@ -614,11 +614,25 @@ def test_what_circulates_lodges_until_it_has_decayed(seed):
     lab.state.voxels.held[:] = 0.5
     lab.state.blood[0] = 2000.0
     leaving = math.log(2) / 9.0 + 0.02 * 0.7
-    found, expected, _ = arrive(lab, 200, lambda tick: 0.02 * 2000.0 * math.exp(-leaving * tick * 0.5))
+    mean = -math.expm1(-leaving * 0.5) / (leaving * 0.5)  # over a tick
+    found, expected, _ = arrive(lab, 200, lambda tick: 0.02 * 2000.0 * mean * math.exp(-leaving * tick * 0.5))
     check_poisson(found.sum(), expected.sum())
     # Places that are taken take no more: a little less lodges than at first.
     assert lab.state.blood[0] == pytest.approx(2000.0 * math.exp(-100 * leaving), rel=0.5)
     assert expected.sum() == pytest.approx(2000.0 * 0.02 * 0.7 / leaving, rel=0.1)
+
+
+def test_what_circulates_lodges_as_much_at_a_tick_far_longer_than_its_half_life(seed):
+    """l / (l + ln 2 / half-life) of each cell, l = lodging_rate S, at a half-life of 1.7 h and a tick of 6 h."""
+    numbers = BLOOD | HELD | {"arrival.lodging_rate": 0.02, "arrival.ctc_half_life": 1.7}
+    lab = Lab(["arrival", "suitability"], numbers, seed=seed, side=150, rows="sinusoid", hours=6.0)
+    lab.state.voxels.held[:] = 0.5
+    lab.state.blood[0] = 5000.0
+    lab.run(12)
+    entrances = (lab.state.voxels.perivascular == 1).sum()
+    taken = 0.02 * 0.7 / (0.02 * 0.7 + math.log(2) / 1.7)
+    assert entrances > 10 * 5000 * taken  # hardly any place is taken twice
+    assert lab.state.tally[N_ARRIVALS] == pytest.approx(5000 * taken, rel=0.4)
 
 
 # ---------------------------------------------------------------- motility

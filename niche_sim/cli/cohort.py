@@ -114,7 +114,10 @@ def describe(experiment: Any, found: Any, niches: int, seconds: float) -> list[s
         lines += ["", f"no baseline for {named}: no bone was worked on before treatment; take more patches, or larger ones"]
     if found.baseline_h < SHORTEST_BASELINE_H:
         lines += ["", "an arm begins before 30 d: the baseline is the first visit, which treatment already touches"]
-    lines += _describe_tumours(found, list(experiment.arms)) if found.tumours is not None else []
+    if found.tumours is not None:
+        lines += _describe_tumours(found, list(experiment.arms))
+    elif not experiment.population.dormant_dtc:
+        lines += ["", "no tumours: population.dormant_dtc is 0"]
     assumed = sum(item.status == "assumed" for item in experiment.parameters.values())
     return [*lines, "", f"parameters: {assumed} of {len(experiment.parameters)} are assumed (see `niche-sim sources`)"]
 

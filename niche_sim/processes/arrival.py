@@ -64,6 +64,16 @@ def supply_rate(m, fullness):
 
 
 @inner
+def _find_lodging(state, world):
+    """Return the summed suitability of the free entrances."""
+    total = 0.0
+    for v in range(world.n):
+        if state.voxels.perivascular[v] == 1 and is_free(state.voxels, v):
+            total += state.voxels.suitability[v]
+    return total
+
+
+@inner
 def _enter(state, rates, world, tick, v, kind):
     ident = child_identity(tick.key, v, tick.step, S_ARRIVAL_IDENT)
     # An arriving tumour cell founds a lesion of its own, named by its identity.
@@ -91,16 +101,17 @@ def run(state, rates, world, host, tick):
     precursors = share * rates.osteoclasts.precursor_density / rates.osteoclasts.precursor_residence
     m = rates.macrophages
     macrophages = share * m.density * supply_rate(m, measure_fullness(state, world, MACROPHAGE, m.density))
-    supply = a.tumour_supply / entrances + a.lodging_rate * state.blood[0] / entrances
-    lodged = 0.0
+    lodged = a.lodging_rate * _find_lodging(state, world) / entrances if on.arrival and tick.step >= 0 else 0.0
+    leaving = (math.log(2.0) / a.ctc_half_life + lodged) * tick.hours
+    # What circulates turns over within a tick: its mean over the tick is what lodges.
+    circulating = state.blood[0] * -math.expm1(-leaving) / leaving
+    supply = a.tumour_supply / entrances + a.lodging_rate * circulating / entrances
     for v in range(world.n):
         if state.voxels.perivascular[v] == 0 or not is_free(state.voxels, v):
             continue
         h_precursor = precursors if on.osteoclasts else 0.0
         h_macrophage = macrophages if on.macrophages else 0.0
-        lodging = state.voxels.suitability[v] if on.arrival and tick.step >= 0 else 0.0
-        h_tumour = supply * lodging
-        lodged += a.lodging_rate * lodging / entrances
+        h_tumour = supply * state.voxels.suitability[v] if on.arrival and tick.step >= 0 else 0.0
         total = h_precursor + h_macrophage + h_tumour
         u, which = uniform_pair(tick.key, v, tick.step, S_ARRIVAL)
         if u >= -math.expm1(-total * tick.hours):
@@ -111,4 +122,4 @@ def run(state, rates, world, host, tick):
             _enter(state, rates, world, tick, v, MACROPHAGE)
         else:
             _enter(state, rates, world, tick, v, DTC)
-    state.blood[0] *= math.exp(-(math.log(2.0) / a.ctc_half_life + lodged) * tick.hours)
+    state.blood[0] *= math.exp(-leaving)
