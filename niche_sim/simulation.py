@@ -279,56 +279,131 @@ def _plasma_from_bone(plan: _Plan, state: State, share: float) -> float:
     return float(state.body[: len(volumes), 0] @ np.array(volumes)) / share if volumes else 0.0
 
 
+class ArmRun:
+    """One arm while it runs: its state, what drives it, and what it has recorded so far.
+
+    Parameters
+    ----------
+    plan : _Plan
+    name : str
+        The arm.
+    start : State
+        The niche at time 0; copied.
+    saved : Saved, optional
+        Where to go on, instead of at time 0.
+
+    Attributes
+    ----------
+    state : State
+    done : int
+        Ticks done.
+    recorder : Recorder
+    forcing : Forcing
+    """
+
+    def __init__(self, plan: _Plan, name: str, start: State, saved: Saved | None = None) -> None:
+        self.plan, self.name = plan, name
+        self._phases = _list_rates(plan, name)
+        self._scheduled = take_doses(plan.experiment, name, plan.host_key)
+        courses, parameters = list_courses(self._scheduled), plan.experiment.arm_parameters(name)
+        body = read_body(parameters)
+        self.forcing = build_forcing(courses, plan.drugs, plan.patient, plan.steps, plan.hours, body=body)
+        for _, held in self._phases:
+            check_tick(held, plan.world, plan.hours)
+        self.recorder = Recorder(
+            plan.world, plan.experiment.record, plan.hours, plan.steps, list(plan.drugs), start.tally.copy(),
+            read_markers(parameters),
+        )  # fmt: skip
+        self._share = float(start.share[0]) / body.surface_area * FMOL_PER_NMOL
+        due = sorted(self.recorder.at["ledgers"])
+        doses = share_of_doses(plan.drugs, courses, [step * plan.hours for step in due], self._share)
+        self.recorder.doses = dict(zip(due, doses))
+        self.state = copy_state(start) if saved is None else rebuild(saved.arrays)
+        self.done = saved.step if saved else 0
+        if saved is None:
+            self.recorder.record(self.state, 0, 0.0, self.rates)
+        else:
+            self.recorder.segments, self.recorder.before = list(saved.segments), saved.before
+
+    @property
+    def rates(self) -> Rates:
+        """The rates of the next tick."""
+        return [held for step, held in self._phases if step <= self.done][-1]
+
+    @property
+    def time_h(self) -> float:
+        """Time reached, h."""
+        return self.done * self.plan.hours
+
+    def list_stops(self, last: int, *others: set[int]) -> list[int]:
+        """Return the steps up to `last` at which the arm pauses: records, changes, guards, and `others`."""
+        wanted = self.recorder.list_stops(self.done, last), {step for step, _ in self._phases}, *others
+        return _list_stops(self.done, last, _stride(self.plan.world), *wanted)
+
+    def advance_to(self, stop: int) -> None:
+        """Run to `stop`, at most the next of `list_stops`, and record what is due there."""
+        rates = self._run_to(stop)
+        check_finite(self.state, self.plan.hours, self.name, stop)
+        self.recorder.drain(self.state)
+        self.recorder.record(self.state, stop, self.plasma, rates)
+
+    def tick(self) -> None:
+        """Run one tick; guard and record only where `list_stops` would pause."""
+        stop = self.done + 1
+        plan, recorded = self.plan, self.recorder.list_stops(self.done, stop)
+        if recorded or stop % _stride(plan.world) == 0 or stop == plan.steps:
+            self.advance_to(stop)
+        else:
+            self._run_to(stop)
+
+    def _run_to(self, stop: int) -> Rates:
+        rates, plan = self.rates, self.plan
+        clear_switched_off(self.state, rates.switches)
+        clock = (plan.hours, plan.key, 0, self.name)
+        _advance_to(self.state, rates, plan.world, self.forcing, clock, self.done, stop)
+        self.done = stop
+        return rates
+
+    @property
+    def plasma(self) -> float:
+        """Free drug in plasma in the tick that ended, nmol/L: from doses, and from bone that let some go."""
+        if self.done == 0:
+            return 0.0
+        return float(self.forcing.plasma[self.done - 1].sum()) + _plasma_from_bone(self.plan, self.state, self._share)
+
+    def save(self) -> Saved:
+        """Return a checkpoint; its arrays are the state's own."""
+        self.recorder.cut()
+        return Saved(self.done, flatten(self.state), self.recorder.before, list(self.recorder.segments))
+
+    def list_doses(self) -> pd.DataFrame:
+        """Return the doses of the arm as events."""
+        return _list_dose_events(self._scheduled, self.plan.hours)
+
+    def result(self) -> ArmResult:
+        """Return the record of the arm and its state."""
+        return self.recorder.result(self.name, self.list_doses(), self.state)
+
+
 def run_arm(
     plan: _Plan, name: str, start: State, progress: Progress = _be_silent, keeper: Keeper | None = None
 ) -> ArmResult:
     """Run one arm from a copy of `start`, or from its last checkpoint."""
-    experiment, rates = plan.experiment, _list_rates(plan, name)
-    scheduled = take_doses(experiment, name, plan.host_key)
-    courses = list_courses(scheduled)
-    parameters = experiment.arm_parameters(name)
-    body = read_body(parameters)
-    forcing = build_forcing(courses, plan.drugs, plan.patient, plan.steps, plan.hours, body=body)
-    for _, held in rates:
-        check_tick(held, plan.world, plan.hours)
-    recorder = Recorder(
-        plan.world, experiment.record, plan.hours, plan.steps, list(plan.drugs), start.tally.copy(), read_markers(parameters)
-    )
-    due = sorted(recorder.at["ledgers"])
-    share = float(start.share[0]) / body.surface_area * FMOL_PER_NMOL
-    recorder.doses = dict(zip(due, share_of_doses(plan.drugs, courses, [step * plan.hours for step in due], share)))
-    saved = keeper.load(name) if keeper else None
-    state = copy_state(start) if saved is None else rebuild(saved.arrays)
+    run = ArmRun(plan, name, start, keeper.load(name) if keeper else None)
     progress("start", arm=name, total_h=plan.steps * plan.hours)
-    if saved is None:
-        recorder.record(state, 0, 0.0, rates[0][1])
-    else:
-        recorder.segments, recorder.before = saved.segments, saved.before
-    done = saved.step if saved else 0
     saves = keeper.list_steps(plan.steps) if keeper else set()
-    changes = {step for step, _ in rates}
     try:
-        wanted = recorder.list_stops(done, plan.steps), saves, changes
-        for stop in _list_stops(done, plan.steps, _stride(plan.world), *wanted):
-            now = [held for step, held in rates if step <= done][-1]
-            clear_switched_off(state, now.switches)
-            _advance_to(state, now, plan.world, forcing, (plan.hours, plan.key, 0, name), done, stop)
-            check_finite(state, plan.hours, name, stop)
-            recorder.drain(state)
-            plasma = float(forcing.plasma[stop - 1].sum()) + _plasma_from_bone(plan, state, share)
-            recorder.record(state, stop, plasma, now)
-            done = stop
+        for stop in run.list_stops(plan.steps, saves):
+            run.advance_to(stop)
             if keeper and (stop in saves or stop == plan.steps):
-                recorder.cut()
-                keeper.save(name, Saved(done, flatten(state), recorder.before, recorder.segments))
-            progress("advance", arm=name, time_h=stop * plan.hours)
+                keeper.save(name, run.save())
+            progress("advance", arm=name, time_h=run.time_h)
     except Interrupted:
-        if keeper and done:
-            recorder.cut()
-            keeper.save(name, Saved(done, flatten(state), recorder.before, recorder.segments))
+        if keeper and run.done:
+            keeper.save(name, run.save())
         raise
     progress("done", arm=name)
-    return recorder.result(name, _list_dose_events(scheduled, plan.hours), state)
+    return run.result()
 
 
 def run_experiment(
