@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 # Names are imported when first used: the command line must start without numba and pandas.
 _HOMES = {
     "Simulation": "niche_sim.api",
+    "NicheModel": "niche_sim.model",
     "run_experiment": "niche_sim.simulation",
     "load_experiment": "niche_sim.config",
     "build_experiment": "niche_sim.config",

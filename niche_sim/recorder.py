@@ -79,6 +79,11 @@ class Recorder:
         self.fields: list[np.ndarray] = []
         self.maps: list[dict[str, np.ndarray]] = []
 
+    def restore(self, segments: Sequence[Segment], before: Before | None) -> None:
+        """Go back to a record so far; what came after it is forgotten."""
+        self.segments, self.before = list(segments), before
+        self._clear()
+
     def list_stops(self, first: int, last: int) -> set[int]:
         """Return the steps after `first` and up to `last` at which something is recorded."""
         return {step for step in set().union(*self.at.values()) if first < step <= last}

@@ -181,7 +181,7 @@ def _advance_to(state: State, rates: Rates, world: World, forcing: Forcing, cloc
 
 
 @dataclass
-class _Plan:
+class Plan:
     """What all arms of an experiment share."""
 
     experiment: Any
@@ -199,13 +199,14 @@ class _Plan:
         return float(self.experiment.tick_h)
 
 
-def _plan(experiment: Any, host_key: Any = None) -> _Plan:
+def make_plan(experiment: Any, host_key: Any = None) -> Plan:
+    """Return what all arms of an experiment share: scene, lattice, patient, drugs, keys."""
     scene = build_scene(experiment.scene.plain(), experiment.seed)
     world = build_world(scene.bone.shape, scene.voxel_um, scene.periodic)
     if not 0 < scene.bone.sum() < scene.bone.size:
         raise InputError("scene: a niche needs both bone and marrow")
     key = run_key(experiment.seed)
-    return _Plan(
+    return Plan(
         experiment, world, key, key if host_key is None else host_key, scene, experiment.host_patient(),
         experiment.host_drugs(),
         round(experiment.length_h / experiment.tick_h), round(experiment.spin_up_h / experiment.tick_h),
@@ -223,7 +224,7 @@ def _stride(world: World) -> int:
     return max(1, min(MOST_TICKS_A_CALL, PROMPT_VOXELS // world.n))
 
 
-def spin_up(plan: _Plan, progress: Progress = _be_silent, keeper: Keeper | None = None) -> State:
+def spin_up(plan: Plan, progress: Progress = _be_silent, keeper: Keeper | None = None) -> State:
     """Return the niche at time 0: remodelled without tumour and drug for the spin-up time, then seeded with tumour."""
     rows = max(plan.spin_steps, 1)
     first = -plan.spin_steps
@@ -265,7 +266,7 @@ def spin_up(plan: _Plan, progress: Progress = _be_silent, keeper: Keeper | None 
     return state
 
 
-def _list_rates(plan: _Plan, name: str) -> list[tuple[int, Rates]]:
+def _list_rates(plan: Plan, name: str) -> list[tuple[int, Rates]]:
     """Return the rates of an arm, each with the step from which they hold."""
     return [
         (step, build_rates(parameters, plan.drugs, switches))
@@ -273,7 +274,7 @@ def _list_rates(plan: _Plan, name: str) -> list[tuple[int, Rates]]:
     ]
 
 
-def _plasma_from_bone(plan: _Plan, state: State, share: float) -> float:
+def _plasma_from_bone(plan: Plan, state: State, share: float) -> float:
     """Return the free concentration (nmol/L) of drug that left bone; `share` is fmol in the niche per nmol in the body."""
     volumes = [drug.free_fraction / drug.central_volume for drug in plan.drugs.values()]
     return float(state.body[: len(volumes), 0] @ np.array(volumes)) / share if volumes else 0.0
@@ -284,7 +285,7 @@ class ArmRun:
 
     Parameters
     ----------
-    plan : _Plan
+    plan : Plan
     name : str
         The arm.
     start : State
@@ -301,7 +302,7 @@ class ArmRun:
     forcing : Forcing
     """
 
-    def __init__(self, plan: _Plan, name: str, start: State, saved: Saved | None = None) -> None:
+    def __init__(self, plan: Plan, name: str, start: State, saved: Saved | None = None) -> None:
         self.plan, self.name = plan, name
         self._phases = _list_rates(plan, name)
         self._scheduled = take_doses(plan.experiment, name, plan.host_key)
@@ -318,12 +319,16 @@ class ArmRun:
         due = sorted(self.recorder.at["ledgers"])
         doses = share_of_doses(plan.drugs, courses, [step * plan.hours for step in due], self._share)
         self.recorder.doses = dict(zip(due, doses))
-        self.state = copy_state(start) if saved is None else rebuild(saved.arrays)
-        self.done = saved.step if saved else 0
+        self.state, self.done = copy_state(start), 0
         if saved is None:
             self.recorder.record(self.state, 0, 0.0, self.rates)
         else:
-            self.recorder.segments, self.recorder.before = list(saved.segments), saved.before
+            self.go_to(saved)
+
+    def go_to(self, saved: Saved) -> None:
+        """Go on from a checkpoint instead."""
+        self.state, self.done = rebuild(saved.arrays), saved.step
+        self.recorder.restore(saved.segments, saved.before)
 
     @property
     def rates(self) -> Rates:
@@ -386,7 +391,7 @@ class ArmRun:
 
 
 def run_arm(
-    plan: _Plan, name: str, start: State, progress: Progress = _be_silent, keeper: Keeper | None = None
+    plan: Plan, name: str, start: State, progress: Progress = _be_silent, keeper: Keeper | None = None
 ) -> ArmResult:
     """Run one arm from a copy of `start`, or from its last checkpoint."""
     run = ArmRun(plan, name, start, keeper.load(name) if keeper else None)
@@ -442,7 +447,7 @@ def run_experiment(
     """
     report = progress or _be_silent
     began = time.perf_counter()
-    plan = _plan(experiment, host_key)
+    plan = make_plan(experiment, host_key)
     if not is_compiled():
         report("compiling", temporary=is_temporary())
     start = spin_up(plan, report, keeper)

@@ -3,6 +3,7 @@
 Writing every array of `flatten(state)` and reading it back restores a niche exactly.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -220,6 +221,34 @@ def rebuild(arrays: dict[str, np.ndarray]) -> State:
         else:
             parts[name] = Fields(**{k: v.copy() for k, v in inner.items()}) if inner else arrays[name].copy()
     return State(**parts)
+
+
+_DRUG_AXIS = {"load": 1, "drug": 0, "drug_ledger": 0, "body": 0, "shared": 0}
+
+
+def fit_drugs(arrays: dict[str, np.ndarray], before: Sequence[str], now: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the arrays of a state for other drugs: a drug that was not there before is nowhere yet.
+
+    Parameters
+    ----------
+    arrays : dict of str to ndarray
+        As `flatten` returns them.
+    before, now : sequence of str
+        Drugs in the order of their columns; every drug of `before` that left a trace must be in `now`.
+    """
+    if list(before) == list(now):
+        return arrays
+    fitted = dict(arrays)
+    for name, axis in _DRUG_AXIS.items():
+        old = np.moveaxis(arrays[name], axis, 0)
+        new = np.zeros((max(len(now), 1), *old.shape[1:]), old.dtype)
+        for column, drug in enumerate(before):
+            if drug in now:
+                new[list(now).index(drug)] = old[column]
+            elif old[column].any():
+                raise ValueError(f"{drug} is in the niche and cannot be left out")
+        fitted[name] = np.ascontiguousarray(np.moveaxis(new, 0, axis))
+    return fitted
 
 
 def copy_state(state: State) -> State:

@@ -66,7 +66,7 @@ def list_order():
 
 
 def main(file, ticks, paths):
-    plan = sim._plan(load_experiment(file))
+    plan = sim.make_plan(load_experiment(file))
     name = list(plan.experiment.arms)[-1]
     rates = sim.build_rates(plan.experiment.parameters, plan.drugs, plan.experiment.switches)
     forcing = build_forcing(plan.experiment.arms[name].regimen, plan.drugs, plan.patient, plan.steps, plan.hours)

@@ -65,7 +65,7 @@ UNREAD = {"arrival": {"bmus.phase"}, "angiogenesis": {"bmus.phase"}}
 def probed(tmp_path_factory):
     """What each process touches and changes in some days of a niche in which everything happens."""
     folder = tmp_path_factory.mktemp("probe")
-    plan = sim._plan(ns.load_experiment(ROOT / "tests" / "lively.yaml"))
+    plan = sim.make_plan(ns.load_experiment(ROOT / "tests" / "lively.yaml"))
     rates = sim.build_rates(plan.experiment.parameters, plan.drugs, plan.experiment.switches)
     doses = plan.experiment.arms["treated"].regimen
     forcing = build_forcing(doses, plan.drugs, plan.patient, plan.steps, plan.hours)

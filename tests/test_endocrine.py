@@ -24,7 +24,7 @@ from niche_sim.kinds import (
 from niche_sim.processes import division, dormancy, endocrine
 from niche_sim.regimens import Course
 from niche_sim.resources import configs_dir
-from niche_sim.simulation import _plan, build_rates, host_at, spin_up
+from niche_sim.simulation import build_rates, host_at, make_plan, spin_up
 
 ENDOCRINE = Endocrine(0.4, 0.05, rankl_gain=2.0, opg_loss=0.5, balance_loss=0.1, extragonadal=0.02)
 BODY = Body(ENDOCRINE, receptor=1.0)
@@ -152,7 +152,7 @@ def test_shipped_therapies_hold_down_waking_more_than_growth():
 def niche():
     """A small niche with dormant and cycling cells, fed; kernels are called as the Python they were written in."""
     sets = {"scene": "trabecula_small", "time.spin_up": "6 h", "population.dormant_dtc": "6", "population.cycling_dtc": "6"}
-    plan = _plan(ns.load_experiment("e00_zoledronate_niche", length="1 d", sets=sets))
+    plan = make_plan(ns.load_experiment("e00_zoledronate_niche", length="1 d", sets=sets))
     state = spin_up(plan)
     state.fields.concentration[TGF_BETA] = 1e-3
     return plan, state

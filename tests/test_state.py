@@ -9,7 +9,7 @@ from niche_sim.initial import build_state, find_residence
 from niche_sim.kinds import DTC, FULL, HALF, MACROPHAGE, MINERAL_START
 from niche_sim.lattice import build_neighbours, build_world, displace, list_offsets
 from niche_sim.schedule import Tick
-from niche_sim.simulation import _plan, build_rates, host_at
+from niche_sim.simulation import build_rates, host_at, make_plan
 from niche_sim.state import (
     add_cell,
     allocate_state,
@@ -120,7 +120,7 @@ def test_copy_is_independent(niche):
 
 def test_bone_begins_with_the_ages_of_its_turnover():
     """Mean age is volume over what BMUs erode in a time; the law is exponential, so that its spread is its mean."""
-    plan = _plan(ns.load_experiment("e00_zoledronate_niche"))
+    plan = make_plan(ns.load_experiment("e00_zoledronate_niche"))
     rates = build_rates(plan.experiment.parameters, plan.drugs, plan.experiment.switches)
     body = read_body(plan.experiment.parameters)
     host = host_at(build_forcing([], plan.drugs, plan.patient, 1, 6.0, body=body), 0)

@@ -21,7 +21,7 @@ BUILT = {}
 def build():
     """Return plan, rates and a start, made once: every example begins from a copy."""
     if not BUILT:
-        plan = sim._plan(ns.build_experiment({
+        plan = sim.make_plan(ns.build_experiment({
             "name": "machine", "seed": 9, "scene": "trabecula_small", "patient": "postmenopausal",
             "time": {"length": "200 d", "spin_up": "20 d"}, "population": {"dormant_dtc": 5, "cycling_dtc": 5},
             "arms": {"only": {"regimen": DRUG}},

@@ -19,7 +19,7 @@ LIVELY = Path(__file__).resolve().parent / "lively.yaml"
 
 @pytest.fixture(scope="module")
 def plan():
-    return sim._plan(ns.load_experiment(LIVELY))
+    return sim.make_plan(ns.load_experiment(LIVELY))
 
 
 @pytest.fixture(scope="module")

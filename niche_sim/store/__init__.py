@@ -8,9 +8,9 @@ these files and can be drawn again; they are not part of the checksums.
 
 from niche_sim.store.folder import Reservation, check_target, replace_file, reserve
 from niche_sim.store.reading import Problem, Result, hash_result, load, verify
-from niche_sim.store.writing import write_result
+from niche_sim.store.writing import hash_run, write_result
 
 __all__ = [
-    "Problem", "Reservation", "Result", "check_target", "hash_result", "load", "replace_file", "reserve", "verify",
-    "write_result",
+    "Problem", "Reservation", "Result", "check_target", "hash_result", "hash_run", "load", "replace_file", "reserve",
+    "verify", "write_result",
 ]  # fmt: skip

@@ -63,6 +63,13 @@ def encode_configuration(experiment: Any) -> dict[str, bytes]:
     return image | {"resolved.yaml": dump_yaml(configuration)}
 
 
+def hash_run(run: Any) -> str:
+    """Return the hash that the result of a run has once it is written, see `hash_result`."""
+    frames = {name: tables.encode_table(_table(run, name)) for name in tables.TABLES}
+    states = {name: arm.final_hash_arrays for name, arm in run.arms.items()}
+    return digest_result({name: tables.decode_table(content) for name, content in frames.items()}, states)
+
+
 def encode_run(run: Any, experiment: Any) -> tuple[dict[str, bytes], str, dict[str, Any]]:
     """Return the files of a result, path -> bytes, the result's hash, and the resolved configuration."""
     for arm in run.arms:
