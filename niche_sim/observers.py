@@ -1,5 +1,6 @@
 """Observers: what is read off a niche at a recorded time, as plain rows and arrays."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -212,19 +213,33 @@ def list_seeds(state: State, world: World) -> np.ndarray:
     return log
 
 
-def draw_maps(state: State, rates: Any, world: World) -> dict[str, np.ndarray]:
-    """Return copies of the maps that a picture needs, each of shape (nz, ny, nx)."""
-    voxels = state.voxels
-    marrow = (voxels.is_bone == 0) & (voxels.sinusoid == 0)
-    area = np.maximum(voxels.exposed, 1) * world.face_um2 * world.surface_factor
-    maps = {
-        "mineral": voxels.mineral / FULL,
-        "sinusoid": voxels.sinusoid == 1,
-        "suitability": np.where(marrow, voxels.suitability, np.nan),
-        "limiting_term": _survey(state, rates, world)[1],
-        "drug_surface": np.where(voxels.exposed > 0, state.drug.sum(axis=0) / area, 0.0),
-        "drug_buried": np.where(voxels.exposed > 0, 0.0, state.drug.sum(axis=0) / world.face_um2),
-        "laid_step": voxels.laid.copy(),
-        "bmu": voxels.owner >= 0,
-    }
-    return {name: array.reshape(world.nz, world.ny, world.nx) for name, array in maps.items()}
+def _draw_suitability(state: State, rates: Any, world: World) -> np.ndarray:
+    marrow = (state.voxels.is_bone == 0) & (state.voxels.sinusoid == 0)
+    return np.where(marrow, state.voxels.suitability, np.nan)
+
+
+def _draw_surface_drug(state: State, rates: Any, world: World) -> np.ndarray:
+    exposed = state.voxels.exposed
+    area = np.maximum(exposed, 1) * world.face_um2 * world.surface_factor
+    return np.where(exposed > 0, state.drug.sum(axis=0) / area, 0.0)
+
+
+def _draw_buried_drug(state: State, rates: Any, world: World) -> np.ndarray:
+    return np.where(state.voxels.exposed > 0, 0.0, state.drug.sum(axis=0) / world.face_um2)
+
+
+MAPS: dict[str, Callable[[State, Any, World], np.ndarray]] = {
+    "mineral": lambda state, rates, world: state.voxels.mineral / FULL,
+    "sinusoid": lambda state, rates, world: state.voxels.sinusoid == 1,
+    "suitability": _draw_suitability,
+    "limiting_term": lambda state, rates, world: _survey(state, rates, world)[1],
+    "drug_surface": _draw_surface_drug,
+    "drug_buried": _draw_buried_drug,
+    "laid_step": lambda state, rates, world: state.voxels.laid.copy(),
+    "bmu": lambda state, rates, world: state.voxels.owner >= 0,
+}
+
+
+def draw_maps(state: State, rates: Any, world: World, names: Iterable[str] = tuple(MAPS)) -> dict[str, np.ndarray]:
+    """Return copies of the maps that a picture needs, each of shape (nz, ny, nx); all of MAPS unless told."""
+    return {name: MAPS[name](state, rates, world).reshape(world.nz, world.ny, world.nx) for name in names}
