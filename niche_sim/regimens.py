@@ -78,7 +78,7 @@ def schedule_doses(
             raise InputError(f"regimen: unknown drug {course.drug!r}; known: {', '.join(sorted(drugs))}")
         drug = drugs[course.drug]
         route, infusion = _delivery(course, drug)
-        for number, time_h in enumerate(_dose_times(course, end_h), start=1):
+        for number, time_h in enumerate(find_dose_times(course, end_h), start=1):
             dose = Dose(float(time_h), course.drug, float(course.dose_mg), route, infusion)
             doses.append((dose, number not in course.missed and _is_taken(dose, course.adherence, key)))
     return sorted(doses)
@@ -107,7 +107,14 @@ def _delivery(course: Any, drug: Drug) -> tuple[str, float]:
     return route, float(infusion) if route == "iv" else 0.0
 
 
-def _dose_times(course: Any, end_h: float) -> Array:
+def find_dose_times(course: Any, end_h: float) -> Array:
+    """Return when the doses of a course are due before `end_h` (h), taken or not.
+
+    Raises
+    ------
+    InputError
+        As `schedule_doses` does.
+    """
     if not 0 <= course.dose_mg < np.inf:
         raise InputError(f"regimen: a dose of {course.dose_mg} mg is not allowed")
     if not 0 <= course.adherence <= 1:

@@ -50,6 +50,11 @@ _READ_ONCE = (
 """Parameters that the patient or an observer of her reads once, not tick by tick."""
 
 
+def is_read_once(name: str) -> bool:
+    """Whether a parameter is read before the run only, so that it cannot become different on the way."""
+    return name.startswith(_READ_ONCE)
+
+
 def build(report: Report, reference: ParameterSet, shortened: bool) -> Experiment:
     """Check every part, so that the mistakes of all are found, then join them."""
     model = report.check_model(ExperimentModel)
@@ -222,7 +227,7 @@ def _read_changes(report: Report, path: Path, parameters: ParameterSet, length_h
             report.add((*path, i, "at"), "duplicate", f"another change begins at {quote(entry['at'])}; write them as one")
         override = check_override(report, (*path, i, "override"), parameters)
         for name in override:
-            if name.startswith(_READ_ONCE):
+            if is_read_once(name):
                 message = "is read once, before the run; it can differ between arms (`override` of the arm), not on the way"
                 report.add((*path, i, "override", name), "value", message, key=True)
         changes.append(Change(model.at_h, override, _chosen(model.switches)))

@@ -1,24 +1,13 @@
 """The experiment that a branch runs: a finished one, changed from a time on."""
 
 import copy
-import math
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path as FilePath
 from typing import Any
 
-from niche_sim.config.library import find_file
-from niche_sim.config.reader import read_document
+from niche_sim.config.courses import end_courses, move_courses, read_hours, read_regimen
 from niche_sim.config.schema import SWITCHES, is_whole
 from niche_sim.errors import InputError
-from niche_sim.units import convert, write
-
-
-def _hours(text: Any, where: str) -> float:
-    try:
-        return convert(text, "h")
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+from niche_sim.units import write
 
 
 def _sort_settings(settings: Sequence[str]) -> tuple[dict[str, str], dict[str, bool]]:
@@ -41,54 +30,11 @@ def _sort_settings(settings: Sequence[str]) -> tuple[dict[str, str], dict[str, b
     return override, switches
 
 
-def _end_courses(courses: Sequence[Mapping[str, Any]], moment_h: float) -> list[dict[str, Any]]:
-    """Return the courses that began before a time, none giving a dose from it on."""
-    kept = []
-    for course in courses:
-        if _hours(course.get("start", "0 h"), "start") >= moment_h:
-            continue
-        ended = dict(course)
-        if "interval" in course:
-            ended["until"] = write(min(moment_h, _find_end(ended)), "h")
-            missed = [number for number in ended.pop("missed", ()) if _due_h(course, number) < moment_h]
-            ended |= {"missed": missed} if missed else {}
-        kept.append(ended)
-    return kept
-
-
-def _due_h(course: Mapping[str, Any], number: int) -> float:
-    """Return when a dose of a repeated course is due, by its number from 1."""
-    return _hours(course.get("start", "0 h"), "start") + (number - 1) * _hours(course["interval"], "interval")
-
-
-def _find_end(course: dict[str, Any]) -> float:
-    """Return the time from which a repeated course gives no dose, and take `doses` out of it: `until` replaces it."""
-    if "doses" in course:
-        return _due_h(course, course.pop("doses") + 1)
-    return _hours(course["until"], "until") if "until" in course else math.inf
-
-
-def _read_courses(regimen: str, moment_h: float) -> list[dict[str, Any]]:
-    """Return the courses of a regimen's file, their time 0 put at `moment_h`."""
-    document = read_document(os.fspath(find_file("regimens", regimen, FilePath())))
-    data = document.data
-    courses = data.get("courses") if isinstance(data, dict) else data
-    if not isinstance(courses, list) or not all(isinstance(course, dict) for course in courses):
-        raise InputError(f"{regimen}: expected a regimen: courses: [{{drug: ..., dose: ...}}]")
-    moved = []
-    for course in courses:
-        shifted = dict(course) | {"start": write(moment_h + _hours(course.get("start", "0 h"), "start"), "h")}
-        if "until" in course:
-            shifted["until"] = write(moment_h + _hours(course["until"], "until"), "h")
-        moved.append(shifted)
-    return moved
-
-
-def _add_change(
+def add_change(
     changes: list[dict[str, Any]], moment_h: float, override: dict[str, Any], switches: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Return changes with one more, or with more in the one that begins at the same time."""
-    same = [change for change in changes if _hours(change["at"], "changes") == moment_h]
+    same = [change for change in changes if read_hours(change["at"], "changes") == moment_h]
     others = [change for change in changes if change not in same]
     joined: dict[str, Any] = {"at": write(moment_h, "h"), "override": {}, "switches": {}}
     for change in [*same, {"override": override, "switches": switches}]:
@@ -123,10 +69,10 @@ def branch_mapping(
         The time is outside the run, an arm or regimen is unknown, or a setting concerns the past.
     """
     mapping = copy.deepcopy(dict(resolved))
-    moment_h, tick_h = _hours(moment, "--at"), _hours(mapping["time"]["tick"], "time.tick")
+    moment_h, tick_h = read_hours(moment, "--at"), read_hours(mapping["time"]["tick"], "time.tick")
     if length is not None:
         mapping["time"]["length"] = length
-    length_h = _hours(mapping["time"]["length"], "--length")
+    length_h = read_hours(mapping["time"]["length"], "--length")
     if not is_whole(moment_h / tick_h):
         near = write(max(1, round(moment_h / tick_h)) * tick_h, "h")
         raise InputError(f"--at: '{moment}' is not a whole number of ticks of {write(tick_h, 'h')}; the nearest is {near}")
@@ -139,9 +85,9 @@ def branch_mapping(
     for name in arms or mapping["arms"]:
         arm = mapping["arms"][name]
         if override or switches:
-            arm["changes"] = _add_change(arm.get("changes", []), moment_h, override, switches)
+            arm["changes"] = add_change(arm.get("changes", []), moment_h, override, switches)
         if regimen is not None:
-            arm["regimen"] = _end_courses(arm["regimen"], moment_h) + _read_courses(regimen, moment_h)
+            arm["regimen"] = end_courses(arm["regimen"], moment_h) + move_courses(read_regimen(regimen), moment_h)
     pictures = mapping["record"].get("pictures", [])
-    mapping["record"]["pictures"] = [*(p for p in pictures if _hours(p, "pictures") < length_h), write(length_h, "h")]
+    mapping["record"]["pictures"] = [*(p for p in pictures if read_hours(p, "pictures") < length_h), write(length_h, "h")]
     return mapping

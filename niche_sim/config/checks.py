@@ -137,14 +137,20 @@ def _count_doses(course: CourseModel) -> int | None:
     return course.doses
 
 
-def check_route(report: Report, path: Path, course: CourseModel, drug: DrugFile) -> None:
-    """Check that a drug can be given on the route of a course."""
+def list_routes(drug: DrugFile) -> list[str]:
+    """Return the routes on which a drug can be given, its own first."""
     own, kinetics = drug.drug.route, drug.drug.has_kinetics
     allowed = [own]
     if kinetics and own != "iv":
         allowed.append("iv")
     if kinetics and own == "iv" and drug.drug.absorption_rate > 0:
         allowed.append("oral")
+    return allowed
+
+
+def check_route(report: Report, path: Path, course: CourseModel, drug: DrugFile) -> None:
+    """Check that a drug can be given on the route of a course."""
+    own, allowed = drug.drug.route, list_routes(drug)
     if course.route is not None and course.route not in allowed:
         message = f"{drug.name} is given {' or '.join(allowed)}, not {course.route}"
         if course.route == "sc":

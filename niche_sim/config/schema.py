@@ -14,54 +14,56 @@ from niche_sim.drugs import ROUTES
 from niche_sim.parameters import STATUSES
 from niche_sim.units import write
 
-PROCESSES = (
-    "dosing",
-    "bone_drug",
-    "secretion",
-    "diffusion",
-    "remodelling",
-    "osteoclasts",
-    "osteoblasts",
-    "macrophages",
-    "suitability",
-    "arrival",
-    "dormancy",
-    "division",
-    "migration",
-    "death",
-    "egress",
-)
-EFFECTS = (
-    "drug_osteoclast",
-    "drug_macrophage",
-    "drug_tumour",
-    "drug_adhesion",
-    "drug_gamma_delta",
-    "chemotherapy",
-    "vicious_cycle",
-    "mutation",
-    "angiogenic_dormancy",
-    "immune_dormancy",
-    "suitability_contact",
-    "suitability_cxcl12",
-    "suitability_nourishment",
-    "suitability_places",
-    "suitability_macrophages",
-    "wake_spontaneous",
-    "wake_factors",
-    "wake_lining",
-    "wake_sprouting",
-    "growth_factors",
-    "rankl_on_tumour",
-    "phagocytosis",
-    "osteoblast_loss",
-    "tumour_fates",
-    "quiescent_shelter",
-    "vessel_shelter",
-    "endocrine_therapy",
-    "osteal_support",
-    "tumour_support",
-)
+PROCESSES = {
+    "dosing": "Doses of all drugs; off, no drug is given.",
+    "bone_drug": "Drug binds to bone, is buried by new bone and released by resorption; off, none is on bone.",
+    "secretion": "Cells, bone and marrow release the factors of the fields; off, there are none.",
+    "diffusion": "Factors spread, are taken up and decay; off, all concentrations are 0.",
+    "remodelling": "Bone multicellular units open on bone surface and resorb and refill it; off, bone rests.",
+    "osteoclasts": "Osteoclasts form from precursors and erode bone; off, there are none.",
+    "osteoblasts": "Osteoblasts refill what was eroded; off, there are none.",
+    "macrophages": "Macrophages of the marrow: their number, polarisation and load of drug; off, there are none.",
+    "suitability": "Niche suitability of each voxel; off, it is 1 everywhere.",
+    "arrival": "Tumour cells arrive with the blood; off, none does.",
+    "dormancy": "Tumour cells fall asleep and wake; off, each stays dormant or cycling as it is.",
+    "division": "Cycling tumour cells divide; off, none does.",
+    "migration": "Cells walk: tumour cells, precursors, macrophages; off, all stay where they are.",
+    "death": "Tumour cells die, of any cause; off, none does.",
+    "egress": "Tumour cells beside a vessel leave with the blood; off, none does.",
+}
+"""The processes of a tick, each with what it does, in a line."""
+EFFECTS = {
+    "drug_osteoclast": "What a drug does to osteoclasts.",
+    "drug_macrophage": "What a drug does to macrophages: polarisation, and death by liposomes.",
+    "drug_tumour": "What a drug on bone does to tumour cells that touch it: death and slower division.",
+    "drug_adhesion": "A coat of drug on bone makes it a worse hold for tumour cells.",
+    "drug_gamma_delta": "An aminobisphosphonate activates gamma-delta T cells, which kill tumour cells.",
+    "chemotherapy": "Chemotherapy kills tumour cells (what it does to ovaries and turnover stays).",
+    "vicious_cycle": "PTHrP of tumour cells raises RANKL and lowers OPG.",
+    "mutation": "Daughters may become resistant to chemotherapy or adapted to bone.",
+    "angiogenic_dormancy": "A crowded lesion without vessels stays in balance until vessels sprout (usually off).",
+    "immune_dormancy": "Immunity kills cycling tumour cells where TGF-beta is low (usually off).",
+    "suitability_contact": "Contact with resting bone or a vessel counts for suitability.",
+    "suitability_cxcl12": "CXCL12 counts for suitability.",
+    "suitability_nourishment": "IGF-1 and TGF-beta count for suitability.",
+    "suitability_places": "Places held by haematopoietic stem cells count for suitability.",
+    "suitability_macrophages": "Support by macrophages counts for suitability.",
+    "wake_spontaneous": "Dormant tumour cells wake spontaneously.",
+    "wake_factors": "Factors released by resorption wake dormant tumour cells.",
+    "wake_lining": "Loss of the lining of bone, where it is remodelled, wakes dormant tumour cells.",
+    "wake_sprouting": "A sprouting vessel wakes dormant tumour cells beside it.",
+    "growth_factors": "Factors released by resorption drive division; off, only what marrow secretes everywhere does.",
+    "rankl_on_tumour": "RANKL primes waking and growth of tumour cells; off, as with replete oestradiol.",
+    "phagocytosis": "Macrophages engulf tumour cells beside them.",
+    "osteoblast_loss": "Cycling tumour cells kill osteoblasts and keep them from being recruited.",
+    "tumour_fates": "What happens to tumour cells; off, their hazards are measured and nothing comes of them.",
+    "quiescent_shelter": "Dormancy shelters tumour cells from chemotherapy.",
+    "vessel_shelter": "The place beside a vessel shelters tumour cells from chemotherapy.",
+    "endocrine_therapy": "Endocrine therapy slows division and waking of tumour cells (what it does to bone stays).",
+    "osteal_support": "Macrophages keep osteoblasts; off, as at rest.",
+    "tumour_support": "Support by macrophages drives division of tumour cells; off, as at rest.",
+}
+"""The effects that can be switched off alone, each with what it is, in a line."""
 SWITCHES = (*PROCESSES, *EFFECTS)
 """Everything that can be switched on or off, by name."""
 DEFAULT_SWITCHES = {name: name not in ("angiogenic_dormancy", "immune_dormancy") for name in SWITCHES}
@@ -136,17 +138,27 @@ class CourseModel(Strict):
     A dose that is due is taken with the probability `adherence`; those whose numbers (from 1) are in `missed` are not.
     """
 
-    drug: Name
-    dose_mg: Annotated[float, quantity("0 mg", "100 g", unit="mg", above=True)] = Field(alias="dose")
-    interval_h: Annotated[float, quantity("1 h", "100 yr", unit="h")] | None = Field(alias="interval", default=None)
-    start_h: Annotated[float, quantity("0 h", "100 yr", unit="h")] = Field(alias="start", default=0.0)
-    until_h: Annotated[float, quantity("0 h", "100 yr", unit="h")] | None = Field(alias="until", default=None)
-    route: Annotated[str, choice(*ROUTES)] | None = None
-    infusion_h: Annotated[float, quantity("0 h", "24 h", unit="h")] | None = Field(alias="infusion", default=None)
-    doses: Annotated[int, whole(1, MOST_DOSES)] | None = None
-    cycle_h: Annotated[float, quantity("1 d", "100 yr", unit="h")] | None = Field(alias="cycle", default=None)
-    adherence: Annotated[float, quantity(0, 1)] = 1.0
-    missed: list[Annotated[int, whole(1, MOST_DOSES)]] = Field(default=[], max_length=MOST_DOSES)
+    drug: Name = Field(title="Drug")
+    dose_mg: Annotated[float, quantity("0 mg", "100 g", unit="mg", above=True)] = Field(alias="dose", title="Dose")
+    interval_h: Annotated[float, quantity("1 h", "100 yr", unit="h")] | None = Field(
+        alias="interval", default=None, title="Repeated every"
+    )
+    start_h: Annotated[float, quantity("0 h", "100 yr", unit="h")] = Field(alias="start", default=0.0, title="First dose at")
+    until_h: Annotated[float, quantity("0 h", "100 yr", unit="h")] | None = Field(
+        alias="until", default=None, title="Until before"
+    )
+    route: Annotated[str, choice(*ROUTES)] | None = Field(default=None, title="Route")
+    infusion_h: Annotated[float, quantity("0 h", "24 h", unit="h")] | None = Field(
+        alias="infusion", default=None, title="Infused over"
+    )
+    doses: Annotated[int, whole(1, MOST_DOSES)] | None = Field(default=None, title="Number of doses")
+    cycle_h: Annotated[float, quantity("1 d", "100 yr", unit="h")] | None = Field(
+        alias="cycle", default=None, title="Begins again every"
+    )
+    adherence: Annotated[float, quantity(0, 1)] = Field(default=1.0, title="Probability that a dose is taken")
+    missed: list[Annotated[int, whole(1, MOST_DOSES)]] = Field(
+        default=[], max_length=MOST_DOSES, title="Numbers of doses missed"
+    )
 
 
 class RegimenModel(Strict):
@@ -159,7 +171,10 @@ class RegimenModel(Strict):
 
 
 def _switches() -> Any:
-    fields: Any = {name: (Annotated[bool, flag()] | None, None) for name in SWITCHES}
+    fields: Any = {
+        name: (Annotated[bool, flag()] | None, Field(default=None, description=words))
+        for name, words in (PROCESSES | EFFECTS).items()
+    }
     return create_model("SwitchesModel", __base__=Strict, __doc__="Processes and effects, on or off.", **fields)
 
 

@@ -8,9 +8,9 @@ these files and can be drawn again; they are not part of the checksums.
 
 from niche_sim.store.folder import Reservation, check_target, replace_file, reserve
 from niche_sim.store.reading import Problem, Result, hash_result, load, verify
-from niche_sim.store.writing import hash_run, write_result
+from niche_sim.store.writing import hash_run, write_result, write_yaml
 
 __all__ = [
     "Problem", "Reservation", "Result", "check_target", "hash_result", "hash_run", "load", "replace_file", "reserve",
-    "verify", "write_result",
+    "verify", "write_result", "write_yaml",
 ]  # fmt: skip

@@ -27,6 +27,17 @@ def dump_yaml(mapping: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
+def write_yaml(mapping: dict[str, Any]) -> str:
+    """Return a resolved experiment as a file of its own, as `resolved.yaml` of a result, under a line that says what it is.
+
+    The image of an image scene is not in it: the file names it by its path.
+    """
+    from niche_sim import __version__
+
+    head = f"# An experiment of niche_sim {__version__}, every number resolved; `niche-sim run` on this file runs it.\n"
+    return head + dump_yaml(mapping).decode()
+
+
 def _table(run: Any, name: str) -> Any:
     import pandas as pd
 
