@@ -86,6 +86,8 @@ class Player:
     ----------
     arm : str
     timeline : Timeline
+    farthest : int
+        The last tick that was run to.
     lock : RLock
         Held while the state changes; hold it to read the state from another thread.
     """
@@ -93,7 +95,7 @@ class Player:
     def __init__(self, plan: Plan, arm: str, start: State, *, memory: int = MEMORY) -> None:
         self.arm, self.lock, self._start = arm, threading.RLock(), start
         self.timeline = Timeline(round(FIRST_INTERVAL_H / plan.hours), memory)
-        self.run = ArmRun(plan, arm, start)
+        self.run, self.farthest = ArmRun(plan, arm, start), 0
         self._past: tuple[int, pd.DataFrame] = (-1, pd.DataFrame())
         self._keep()
 
@@ -143,11 +145,12 @@ class Player:
             if last == before + 1:
                 self.run.tick()
                 self._keep_if_due()
-                return 1
-            due = set(range(0, last + 1, self.timeline.every))
-            for stop in self.run.list_stops(last, due) if last > before else ():
-                self.run.advance_to(stop)
-                self._keep_if_due()
+            elif last > before:
+                due = set(range(0, last + 1, self.timeline.every))
+                for stop in self.run.list_stops(last, due):
+                    self.run.advance_to(stop)
+                    self._keep_if_due()
+            self.farthest = max(self.farthest, self.step)
             return self.step - before
 
     def seek(self, step: int) -> None:
@@ -183,7 +186,7 @@ class Player:
             other: Player = object.__new__(Player)
             other.arm, other.lock = arm, threading.RLock()
             other._start = rebuild(fit_drugs(flatten(self._start), *drugs))
-            other.timeline, other._past = self.timeline.fork(self.step), (-1, pd.DataFrame())
+            other.timeline, other._past, other.farthest = self.timeline.fork(self.step), (-1, pd.DataFrame()), self.step
             saved = self.run.save()
             other.run = ArmRun(plan, arm, other._start, replace(saved, arrays=fit_drugs(saved.arrays, *drugs)))
             other._keep()
