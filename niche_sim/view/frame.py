@@ -61,9 +61,9 @@ class Overlay(NamedTuple):
     ----------
     label, unit : str
     colours : str
-        Name of a colour map; "terms" and "bmu" of a categorical one.
+        Name of a colour map of `scales`; "terms" and "bmu" of a categorical one.
     scale : str
-        linear, log or categorical.
+        linear, sqrt, log or categorical.
     place : str
         Where it is drawn: marrow, surface (of bone), bone, or anywhere.
     """
@@ -76,17 +76,17 @@ class Overlay(NamedTuple):
 
 
 OVERLAYS = {
-    "tgf_beta": Overlay("TGF-β", "nmol/L", "magma", "log", "marrow"),
-    "igf1": Overlay("IGF-1", "nmol/L", "magma", "log", "marrow"),
-    "rankl": Overlay("RANKL", "nmol/L", "magma", "log", "marrow"),
-    "opg": Overlay("OPG", "nmol/L", "magma", "log", "marrow"),
-    "pthrp": Overlay("PTHrP", "nmol/L", "magma", "log", "marrow"),
-    "cxcl12": Overlay("CXCL12", "nmol/L", "magma", "log", "marrow"),
-    "free_drug": Overlay("free drug", "nmol/L", "magma", "log", "marrow"),
-    "suitability": Overlay("niche suitability", "0 to 1", "viridis", "linear", "marrow"),
+    "tgf_beta": Overlay("TGF-β", "nmol/L", "field", "log", "marrow"),
+    "igf1": Overlay("IGF-1", "nmol/L", "field", "log", "marrow"),
+    "rankl": Overlay("RANKL", "nmol/L", "field", "log", "marrow"),
+    "opg": Overlay("OPG", "nmol/L", "field", "log", "marrow"),
+    "pthrp": Overlay("PTHrP", "nmol/L", "field", "log", "marrow"),
+    "cxcl12": Overlay("CXCL12", "nmol/L", "field", "log", "marrow"),
+    "free_drug": Overlay("free drug", "nmol/L", "field", "log", "marrow"),
+    "suitability": Overlay("niche suitability", "0 to 1", "home", "linear", "marrow"),
     "limiting_term": Overlay("what limits suitability most", "", "terms", "categorical", "marrow"),
-    "drug_surface": Overlay("drug on bone surface", "fmol/µm²", "drug", "linear", "surface"),
-    "drug_buried": Overlay("drug buried in bone", "fmol/µm²", "drug", "linear", "bone"),
+    "drug_surface": Overlay("drug on bone surface", "fmol/µm²", "drug", "sqrt", "surface"),
+    "drug_buried": Overlay("drug buried in bone", "fmol/µm²", "buried", "sqrt", "bone"),
     "bmu": Overlay("remodelling units (BMU)", "", "bmu", "categorical", "anywhere"),
 }
 

@@ -78,8 +78,15 @@ def clear_map(name: str, bad: str) -> Colormap:
     return colormaps[name].with_extremes(bad=bad)
 
 
-def _rgb(colour: str) -> np.ndarray:
+def read_rgb(colour: str) -> np.ndarray:
+    """Return red, green and blue (0 to 1) of a colour written as #rrggbb."""
     return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255.0
+
+
+def write_css(colour: np.ndarray) -> str:
+    """Return #rrggbb of red, green and blue in bytes."""
+    red, green, blue = (int(part) for part in colour)
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def paint_tissue(mineral: np.ndarray, sinusoid: np.ndarray, laid_step: np.ndarray) -> np.ndarray:
@@ -97,9 +104,9 @@ def paint_tissue(mineral: np.ndarray, sinusoid: np.ndarray, laid_step: np.ndarra
     -------
     ndarray, shape (ny, nx, 3)
     """
-    image = np.broadcast_to(_rgb(MARROW), (*mineral.shape, 3)).copy()
-    image[sinusoid.astype(bool)] = _rgb(SINUSOID)
-    bone = np.where((laid_step > 0)[..., None], _rgb(NEW_BONE), _rgb(BONE))
+    image = np.broadcast_to(read_rgb(MARROW), (*mineral.shape, 3)).copy()
+    image[sinusoid.astype(bool)] = read_rgb(SINUSOID)
+    bone = np.where((laid_step > 0)[..., None], read_rgb(NEW_BONE), read_rgb(BONE))
     share = np.clip(mineral, 0.0, 1.0)[..., None]
     return image * (1.0 - share) + bone * share
 
@@ -108,7 +115,7 @@ def paint_depth(mineral: np.ndarray) -> np.ndarray:
     """Return colours of a stack seen through: darker where more bone lies behind one another; shape (ny, nx, 3)."""
     share = mineral.mean(axis=0)
     top = max(float(share.max()), 1e-9)
-    return _rgb(MARROW) + (_rgb("#7d705a") - _rgb(MARROW)) * (share / top)[..., None] ** 0.8
+    return read_rgb(MARROW) + (read_rgb("#7d705a") - read_rgb(MARROW)) * (share / top)[..., None] ** 0.8
 
 
 def list_legend(present: Iterable[str], tissues: Sequence[str]) -> list[Artist]:
