@@ -192,6 +192,13 @@ class Player:
             other._keep()
             return other
 
+    def move(self, experiment: Any) -> "Player":
+        """Return this arm in an experiment that is the same for it, but for its length, or for drugs of other arms."""
+        with self.lock:
+            moved = self.fork(experiment, self.arm)
+            moved.timeline, moved.farthest = self.timeline, self.farthest
+            return moved
+
     @property
     def series(self) -> pd.DataFrame:
         """The series so far, one row a recorded time."""

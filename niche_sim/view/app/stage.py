@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from niche_sim.config import Experiment, build_experiment
-from niche_sim.config.editing import Edit, add_arm, cut_to
+from niche_sim.config.editing import add_arm, cut_to, name_arm
 from niche_sim.errors import InputError, NicheSimError
 from niche_sim.kinds import (
     FIELD_NAMES,
@@ -26,6 +26,7 @@ from niche_sim.kinds import (
 )
 from niche_sim.lineage import follow
 from niche_sim.player import Player, advance_all, collect_run, open_players
+from niche_sim.simulation import Run
 from niche_sim.store import Result, write_yaml
 from niche_sim.view.common import name_time
 from niche_sim.view.frame import OVERLAYS, CellTable, Frame, list_frames, read_frame, take_frame
@@ -164,33 +165,32 @@ class LivingStage(mesa.Model):
 
     # ------------------------------------------------------------ futures
 
-    def change(self, arm: str, edit: Callable[[Mapping[str, Any], str, float], Edit]) -> dict[str, str]:
-        """Change an arm from now on; where its future was seen already, a branch beside it gets the change instead.
+    def adopt(self, arm: str, mapping: Mapping[str, Any]) -> str:
+        """Let an arm go on as in `mapping`; where its future was seen already, a branch beside it does so instead.
 
         Parameters
         ----------
         arm : str
-        edit : callable
-            One of `niche_sim.config.editing`, given the resolved experiment, the arm and the moment (h).
+        mapping : mapping
+            The resolved experiment with this arm changed from now on, as `niche_sim.config.editing` makes it.
 
         Returns
         -------
-        dict of str to str
-            Mistakes by place; nothing was changed if there is any.
+        str
+            The arm that changes: `arm`, or the new branch.
+
+        Raises
+        ------
+        InputError
+            There are too many arms, or the arm would have another past.
         """
         with self.lock:
-            mapping, target = self.experiment.resolved(), arm
+            target, arms = arm, dict(mapping["arms"])
             if self.players[arm].farthest > self.tick:
-                added = add_arm(mapping, arm)
-                if added.mapping is None:
-                    return added.mistakes
-                target = next(name for name in added.mapping["arms"] if name not in mapping["arms"])
-                mapping = added.mapping
-            edited = edit(mapping, target, self.tick * self.tick_h)
-            if edited.mapping is None:
-                return edited.mistakes
-            self._adopt(build_experiment(edited.mapping), arm, target)
-            return {}
+                target = name_arm(mapping, arm)
+                arms = arms | {arm: self.experiment.resolved()["arms"][arm], target: arms[arm]}
+            self._continue(build_experiment(dict(mapping) | {"arms": arms}), arm, target)
+            return target
 
     def branch(self, arm: str) -> str:
         """Add an arm that shares the past of `arm` and shall have another future; return its name.
@@ -206,20 +206,16 @@ class LivingStage(mesa.Model):
             if added.mapping is None:
                 raise InputError("; ".join(added.mistakes.values()))
             name = next(name for name in added.mapping["arms"] if name not in before)
-            self._adopt(build_experiment(added.mapping), arm, name)
+            self._continue(build_experiment(added.mapping), arm, name)
             return name
 
-    def _adopt(self, experiment: Experiment, arm: str, target: str) -> None:
+    def _continue(self, experiment: Experiment, arm: str, target: str) -> None:
         """Let every arm go on in `experiment`, `target` from where `arm` is now, and show the two beside each other."""
         now = self.tick
-        mother = self.players[arm].fork(experiment, target)
-        for name, player in list(self.players.items()):
-            if name != target:
-                # Other arms are the same in the new experiment, but for columns of drugs that it adds.
-                self.players[name] = player if player.experiment.drugs.keys() == experiment.drugs.keys() else player.fork(
-                    experiment, name
-                )
-        self.players[target] = mother
+        changed = self.players[arm].fork(experiment, target)
+        others = {name: player for name, player in self.players.items() if name != target}
+        # The others are the same in the new experiment, but for columns of drugs that it may add.
+        self.players = {name: player.move(experiment) for name, player in others.items()} | {target: changed}
         self.experiment = experiment
         if target != arm:
             self.born[target] = (arm, now)
@@ -240,7 +236,7 @@ class LivingStage(mesa.Model):
             experiment = build_experiment(mapping)
             if experiment.length_h < self.reached * self.tick_h:
                 raise InputError(f"{length}: the arms have been run to {name_time(self.reached * self.tick_h)} already")
-            self.players = {name: player.fork(experiment, name) for name, player in self.players.items()}
+            self.players = {name: player.move(experiment) for name, player in self.players.items()}
             self.experiment, self.running = experiment, True
 
     # ------------------------------------------------------------ what is seen
@@ -311,9 +307,16 @@ class LivingStage(mesa.Model):
         """Return the YAML whose run ends in the state that is shown, for the arms that are shown."""
         return write_yaml(cut_to(self.experiment.resolved(), self.tick * self.tick_h, self.shown))
 
-    def collect(self) -> Any:
-        """Return the arms that are shown as a run, up to now."""
-        return collect_run(self.experiment, [self.players[arm] for arm in self.shown])
+    def collect(self) -> tuple[Run, Experiment]:
+        """Return the arms that are shown as the finished run of the experiment that ends now, see `write_experiment`."""
+        with self.lock:
+            experiment = build_experiment(cut_to(self.experiment.resolved(), self.tick * self.tick_h, self.shown))
+            players = [self.players[arm].fork(experiment, arm) for arm in self.shown]
+            for player in players:
+                # The last tick again, now as the end of the run, where everything is recorded.
+                player.seek(player.timeline.steps[-2])
+                player.seek(self.tick)
+            return collect_run(experiment, players), experiment
 
 
 class RecordedStage:
@@ -327,8 +330,6 @@ class RecordedStage:
     living = False
 
     def __init__(self, result: Result) -> None:
-        from niche_sim.config import build_experiment
-
         self.result, self.lock = result, threading.RLock()
         self.experiment = build_experiment(result.experiment_mapping)
         self._times = {arm: list_frames(result, arm) for arm in result.arms}
