@@ -12,6 +12,7 @@ from niche_sim.view import palette
 from niche_sim.view.frame import OVERLAYS, CellTable, Frame
 from niche_sim.view.raster import MOST_PIXELS, paint, paint_rgb
 from niche_sim.view.scales import find_limits
+from niche_sim.view.volume import SOLID, aim, paint_volume, paint_volume_rgb
 
 SIDE = 40
 
@@ -248,3 +249,94 @@ def test_every_overlay_can_be_painted():
         values[:] = np.arange(SIDE) % 2
         picture = paint(make_frame(**{name: values}), overlay=name, scale=1)
         assert (picture.bar is None) == (look.scale == "categorical"), name
+
+
+# ---------------------------------------------------------------- a stack from a side
+
+
+def make_stack(*cells, **maps):
+    """Marrow of 24 voxels a side with a plate of bone at z = 8 to 11 and a vessel along x below it, at z = 4, y = 12."""
+    shape = (24, 24, 24)
+    mineral, sinusoid = np.zeros(shape, np.float32), np.zeros(shape, bool)
+    mineral[8:12] = 1.0
+    sinusoid[3:6, 11:14] = True
+    tissue = {"mineral": mineral, "sinusoid": sinusoid, "laid_step": np.zeros(shape, np.int32)}
+    return Frame("control", 0.0, 20.0, tissue | maps, make_cells(*cells))
+
+
+def looks_like(image, text):
+    """Where an image has a hue within a few degrees, whatever its light."""
+    wanted = palette.read_rgb(text)
+    share = image / np.maximum(image.max(axis=2, keepdims=True), 1)
+    return (np.abs(share - wanted / wanted.max()).max(axis=2) < 0.08) & (image.min(axis=2) < 235)
+
+
+def test_from_above_a_stack_lies_as_a_plane_does():
+    frame = make_stack((1, DTC, CYCLING, 20, 3, 18), (2, DTC, DORMANT, 5, 18, 3))
+    image = paint_volume_rgb(frame, azimuth=0, elevation=90, size=300)
+    scale = 0.98 * 300 / (24 * np.sqrt(3))
+    red = np.argwhere(looks_like(image, palette.CELLS["cycling"].colour)).mean(axis=0)
+    np.testing.assert_allclose(red, 149.5 + scale * (np.array([3.5, 18.5]) - 12), atol=2.5)
+    assert not looks_like(image, palette.CELLS["dormant"].colour).any()  # below the plate
+    below = paint_volume_rgb(frame, azimuth=0, elevation=-90, size=300)
+    assert looks_like(below, palette.CELLS["dormant"].colour).any()
+
+
+def test_bone_hides_what_is_behind_it_until_it_is_cut_away():
+    closed, opened = (
+        paint_volume_rgb(make_stack(), azimuth=0, elevation=90, size=200, cut=cut).astype(int) for cut in (None, 5)
+    )
+    pink = [np.argwhere(image[..., 0] - image[..., 2] > 45) for image in (closed, opened)]
+    assert len(pink[0]) == 0 and np.ptp(pink[1][:, 1]) > 5 * np.ptp(pink[1][:, 0]) > 0  # along x, the columns
+    solid = [looks_like(image, SOLID).sum() for image in (closed, opened)]
+    assert solid[1] < 0.06 * solid[0]  # the edges of the block
+
+
+def test_axes_turn_with_the_viewer():
+    right, down, ahead = aim(0, 0)
+    np.testing.assert_allclose([right, down, ahead], [[0, 0, 1], [-1, 0, 0], [0, -1, 0]], atol=1e-12)
+    for azimuth, elevation in ((30, 20), (200, -70), (-45, 90)):
+        axes = aim(azimuth, elevation)
+        np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-12)
+        assert np.linalg.det(axes) == pytest.approx(np.linalg.det(aim(0, 0)))
+
+
+def test_an_overlay_colours_the_surface_of_bone():
+    drug = np.zeros((24, 24, 24), np.float32)
+    drug[11, :, 12:] = 0.02
+    frame = make_stack(drug_surface=drug)
+    view = {"azimuth": 0, "elevation": 90, "size": 200, "overlay": "drug_surface", "limits": (0.0, 0.02)}
+    picture, image = paint_volume(frame, **view), paint_volume_rgb(frame, **view).astype(int)
+    assert picture.bar.high == 0.02 and picture.bar.unit == "fmol/µm²"
+    left, right = image[100, 70], image[100, 130]
+    assert right[2] > right[0] + 60 and left[0] > left[2]  # blue, and the colour of bone
+    classes = make_stack(bmu=drug > 0)
+    assert paint_volume(classes, overlay="bmu", size=100).legend[0][0] == "remodelling unit"
+
+
+def test_the_volume_is_a_png_that_repeats():
+    frame = make_stack((2**63 + 1, DTC, CYCLING, 20, 3, 18))
+    picture = paint_volume(frame, size=150, follow=2**63 + 1)
+    image = np.asarray(Image.open(io.BytesIO(picture.png)))
+    assert image.shape == (150, 150, 3) and (picture.width, picture.height) == (150, 150)
+    np.testing.assert_array_equal(image, paint_volume_rgb(frame, size=150, follow=2**63 + 1))
+    assert (image != paint_volume_rgb(frame, size=150)).any()
+    assert [label for label, _ in picture.legend] == ["cycling DTC", "bone", "sinusoid"]
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"elevation": 91}, "elevation: expected degrees from -90 to 90, not 91"),
+        ({"azimuth": float("inf")}, "azimuth: expected degrees, not inf"),
+        ({"size": 63}, "size: expected a whole number of pixels from 64 to 2000, not 63"),
+        ({"cut": 24}, "cut: there is no plane 24; this patch has 24, from 0 to 23"),
+        ({"overlay": "opg"}, "this frame was taken without 'opg'"),
+    ],
+)
+def test_bad_views_are_one_message(wrong, message):
+    with pytest.raises(InputError) as caught:
+        paint_volume(make_stack(), **wrong)
+    assert message in str(caught.value)
+    with pytest.raises(InputError, match="volume: this patch is flat"):
+        paint_volume(make_frame())
