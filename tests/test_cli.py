@@ -21,7 +21,9 @@ from niche_sim.progress import ProgressReport, format_time
 from niche_sim.store.checkpoints import SUFFIX
 
 HEAVY = ("numba", "pandas", "scipy.linalg", "scipy.stats", "pyarrow", "zarr", "matplotlib", "mesa")
-COMMANDS = ("run", "cohort", "check", "plan", "sources", "schema", "list", "hash", "verify", "plot", "report", "follow")
+COMMANDS = (
+    "run", "cohort", "check", "plan", "sources", "schema", "list", "hash", "verify", "plot", "report", "follow", "view",
+)  # fmt: skip
 
 
 def call(*arguments):

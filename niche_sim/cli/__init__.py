@@ -21,6 +21,7 @@ from niche_sim.cli.inspect import check, listing, plan, schema, sources
 from niche_sim.cli.results import hash_command, histomorphometry, plot, report, verify
 from niche_sim.cli.run import ENGINE_THREAD, run
 from niche_sim.cli.trial import stats
+from niche_sim.cli.view import view
 from niche_sim.errors import InputError, NicheSimError, ResourceError
 
 _EPILOG = """\b
@@ -55,7 +56,7 @@ def cli() -> None:
 
 _COMMANDS = (
     run, cohort, resume, branch, rerun, check, plan, sources, schema, listing, hash_command, verify, plot, report,
-    follow, histomorphometry, stats, rng,
+    follow, histomorphometry, stats, rng, view,
 )  # fmt: skip
 for _command in _COMMANDS:
     cli.add_command(_command)

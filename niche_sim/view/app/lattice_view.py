@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 import solara
 
 if TYPE_CHECKING:
-    from niche_sim.view.raster import Bar, Picture
+    from niche_sim.view.raster import Picture
+    from niche_sim.view.scales import Bar
 
 
 class Tip(TypedDict):
@@ -91,4 +92,5 @@ def _plain_bar(bar: "Bar | None") -> dict | None:
     if bar is None:
         return None
     ticks = [[place, text] for place, text in bar.ticks]
-    return {"label": bar.label, "unit": bar.unit, "colours": list(bar.colours), "ticks": ticks}
+    colours = list(bar.colours) * (1 if len(bar.colours) > 1 else 2)  # a gradient needs two
+    return {"label": bar.label, "unit": bar.unit, "colours": colours, "ticks": ticks}
