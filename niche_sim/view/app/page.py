@@ -1,13 +1,87 @@
-"""The page that `niche-sim view` serves."""
+"""The page that `niche-sim view` serves: one session a tab, drawn from its own components."""
+
+from typing import Any
 
 import solara
 
+from niche_sim.config import Experiment
 from niche_sim.view.app import target
+from niche_sim.view.app.pictures import Followed, Pictures, ViewControls
+from niche_sim.view.app.series_option import DEFAULT
+from niche_sim.view.app.series_view import SeriesView
+from niche_sim.view.app.session import Session
+from niche_sim.view.app.side import Side
+from niche_sim.view.app.transport import Timeline, Transport
+
+_STYLE = """
+.v-toolbar__title { font-size: 17px !important; }
+.niche-main { max-width: 1500px; margin: 0 auto; width: 100%; padding: 8px 14px 40px; box-sizing: border-box; }
+.niche-panel { justify-content: flex-start !important; text-transform: none !important; letter-spacing: 0 !important; }
+.niche-panel .v-btn__content { justify-content: flex-start; }
+.niche-panel[aria-expanded=true] { background: #f3f4f6; }
+.niche-main .v-input__slider { margin-top: 0 !important; }
+@media (max-width: 800px) { .niche-arms { grid-template-columns: minmax(0, 1fr) !important; } }
+"""
 
 
 @solara.component
 def Page() -> None:
-    """Show the target."""
-    shown = solara.use_memo(target.get, [])
-    solara.Title(f"{shown.name} - niche_sim")
-    solara.Text(shown.name, classes=["niche-target"])
+    """Show what the server was started for, to one visitor."""
+    session = solara.use_memo(Session, [])
+    solara.use_effect(session.start, [])
+
+    def begin() -> None:
+        session.open(target.get().subject)
+
+    solara.use_effect(begin, [])
+    solara.Style(_STYLE)
+    Heading(session)
+    with solara.Sidebar():
+        Side(session)
+    with solara.Column(classes=["niche-main"], gap="10px"):
+        Messages(session)
+        Transport(session)
+        Timeline(session)
+        ViewControls(session)
+        Pictures(session)
+        Followed(session)
+        Charts(session)
+
+
+@solara.component
+def Heading(session: Session) -> None:
+    """Show the title of the experiment."""
+    session.changed.value  # noqa: B018
+    experiment: Any = session.stage.experiment if session.stage else None
+    title = (experiment.title or experiment.name) if isinstance(experiment, Experiment) else "niche_sim"
+    solara.Title(f"{title} - niche_sim")
+    solara.AppBarTitle(title)
+
+
+@solara.component
+def Messages(session: Session) -> None:
+    """Show what takes time and what went wrong."""
+    busy, trouble = session.busy.value, session.trouble.value
+    if trouble:
+        close = solara.Button("Close", text=True, small=True, on_click=lambda: session.trouble.set(""))
+        words = solara.Text(trouble, style="white-space: pre-wrap")
+        solara.v.Alert(type="error", dense=True, text=True, class_="niche-trouble", children=[words, close])
+    if busy:
+        with solara.Div(classes=["niche-busy"]):
+            solara.Text(f"{busy} …", style="font-size: 14px; color: #686d73")
+            solara.ProgressLinear(True)
+
+
+@solara.component
+def Charts(session: Session) -> None:
+    """Show the series of the arms that are shown."""
+    session.charted.value  # noqa: B018
+    names, choose = solara.use_state(list(DEFAULT))
+    stage = session.stage
+    if stage is None or not session.series:
+        return
+    tick_h = float(stage.experiment.tick_h)
+    SeriesView(
+        session.series, session.tick.value * tick_h, names=names, columns=2, end_h=stage.last_tick * tick_h, arms=stage.arms,
+        on_names=choose,
+    )  # fmt: skip

@@ -28,6 +28,7 @@ from niche_sim.lineage import follow
 from niche_sim.player import Player, advance_all, collect_run, open_players
 from niche_sim.simulation import Run
 from niche_sim.store import Result, write_yaml
+from niche_sim.units import convert
 from niche_sim.view.common import name_time
 from niche_sim.view.frame import OVERLAYS, CellTable, Frame, list_frames, read_frame, take_frame
 
@@ -67,11 +68,18 @@ class Stage(Protocol):
     def living(self) -> bool:
         """Whether it simulates, or replays."""
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels of the lattice: planes, rows, columns."""
+
     def advance(self, ticks: int) -> bool:
         """Go on by that many ticks, or to the next recorded picture; return whether anything is left."""
 
     def seek(self, tick: int) -> None:
         """Go to a tick, or to the recorded picture before it."""
+
+    def show(self, arms: Sequence[str]) -> None:
+        """Show these arms, one or two, at the time that is shown now."""
 
     def frame(self, arm: str, overlay: str | None = None) -> Frame:
         """Return what an arm shows now."""
@@ -132,6 +140,12 @@ class LivingStage(mesa.Model):
     def tick_h(self) -> float:
         """Length of a tick, h."""
         return float(self.experiment.tick_h)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels of the lattice: planes, rows, columns."""
+        world = self.players[self.shown[0]].run.plan.world
+        return world.nz, world.ny, world.nx
 
     @property
     def reached(self) -> int:
@@ -213,9 +227,9 @@ class LivingStage(mesa.Model):
         """Let every arm go on in `experiment`, `target` from where `arm` is now, and show the two beside each other."""
         now = self.tick
         changed = self.players[arm].fork(experiment, target)
-        others = {name: player for name, player in self.players.items() if name != target}
         # The others are the same in the new experiment, but for columns of drugs that it may add.
-        self.players = {name: player.move(experiment) for name, player in others.items()} | {target: changed}
+        moved = {name: changed if name == target else player.move(experiment) for name, player in self.players.items()}
+        self.players = moved | {target: changed}
         self.experiment = experiment
         if target != arm:
             self.born[target] = (arm, now)
@@ -231,11 +245,10 @@ class LivingStage(mesa.Model):
             It is no time, or one that has passed.
         """
         with self.lock:
-            mapping = self.experiment.resolved()
-            mapping["time"] = dict(mapping["time"]) | {"length": length}
-            experiment = build_experiment(mapping)
-            if experiment.length_h < self.reached * self.tick_h:
+            length_h = convert(length, "h")
+            if length_h < self.reached * self.tick_h:
                 raise InputError(f"{length}: the arms have been run to {name_time(self.reached * self.tick_h)} already")
+            experiment = build_experiment(cut_to(self.experiment.resolved(), length_h, self.arms))
             self.players = {name: player.move(experiment) for name, player in self.players.items()}
             self.experiment, self.running = experiment, True
 
@@ -315,7 +328,7 @@ class LivingStage(mesa.Model):
             for player in players:
                 # The last tick again, now as the end of the run, where everything is recorded.
                 player.seek(player.timeline.steps[-2])
-                player.seek(self.tick)
+                player.advance(self.tick - player.step)
             return collect_run(experiment, players), experiment
 
 
@@ -343,6 +356,12 @@ class RecordedStage:
     def arms(self) -> list[str]:
         """The arms of the result."""
         return list(self.result.arms)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels of the lattice: planes, rows, columns."""
+        _, nz, ny, nx = self.result.maps(self.shown[0], "mineral").shape
+        return nz, ny, nx
 
     @property
     def tick(self) -> int:

@@ -1,0 +1,115 @@
+"""The side of the page: scenarios, doses, mechanisms, numbers, branches, and what one takes along."""
+
+from collections.abc import Callable
+from typing import Any
+
+import solara
+
+from niche_sim.view import palette
+from niche_sim.view.app.dose_now import DoseNow
+from niche_sim.view.app.exports import Exports
+from niche_sim.view.app.parameter_editor import ParameterEditor
+from niche_sim.view.app.presets import Presets
+from niche_sim.view.app.regimen_editor import RegimenEditor
+from niche_sim.view.app.session import Session
+from niche_sim.view.app.stage import LivingStage
+from niche_sim.view.app.switch_editor import SwitchEditor
+from niche_sim.view.common import name_time
+
+_NOTE = f"color: {palette.FAINT}; font-size: 13px; line-height: 1.4"
+
+
+@solara.component
+def Side(session: Session) -> None:
+    """Show the panels; what is in one is drawn only while it is open."""
+    session.changed.value  # noqa: B018
+    stage = session.stage
+    if stage is None:
+        return
+    with solara.Column(gap="0px", style={"padding": "4px 0"}):
+        Panel("Scenarios", "mdi-map-outline", lambda: Presets(session.open_named, stage.experiment.name), "niche-scenarios")
+        if not isinstance(stage, LivingStage):
+            Replay(session)
+        else:
+            Panel("Branch and rewind", "mdi-source-branch", lambda: Branches(session), "niche-branches")
+            Panel("Give a dose", "mdi-needle", lambda: Editing(session, DoseNow), "niche-dose")
+            Panel("Regimen", "mdi-calendar-clock", lambda: Editing(session, RegimenEditor), "niche-regimen")
+            Panel("Mechanisms", "mdi-toggle-switch-outline", lambda: Editing(session, SwitchEditor), "niche-mechanisms")
+            Panel("Numbers", "mdi-tune-vertical", lambda: Editing(session, ParameterEditor), "niche-numbers")
+        Panel("Take along", "mdi-download", lambda: Exports(session), "niche-exports")
+
+
+@solara.component
+def Panel(title: str, icon: str, draw: Callable[[], Any], name: str) -> None:
+    """Show a heading that opens and closes what is under it."""
+    opened, set_opened = solara.use_state(False)
+    solara.Button(
+        title, icon_name=icon, text=True, block=True, on_click=lambda: set_opened(not opened), classes=["niche-panel", name],
+        attributes={"aria-expanded": str(opened).lower()},
+    )  # fmt: skip
+    if opened:
+        with solara.Div(style={"padding": "2px 14px 14px"}, classes=[f"{name}-body"]):
+            draw()
+
+
+@solara.component
+def Editing(session: Session, editor: Callable[..., Any]) -> None:
+    """Show an editor of one of the arms that are shown, from now on; while time runs there is no now."""
+    session.charted.value, session.changed.value  # noqa: B018
+    chosen, choose = solara.use_state("")
+    stage = session.stage
+    if not isinstance(stage, LivingStage):
+        return
+    if session.playing.value:
+        solara.Text("Time is running. Pause to change what happens from then on.", style=_NOTE)
+        solara.Button("Pause", icon_name="mdi-pause", small=True, on_click=lambda: session.play(False))
+        return
+    arm = chosen if chosen in stage.shown else stage.shown[-1]
+    if len(stage.shown) > 1:
+        with solara.ToggleButtonsSingle(value=arm, on_value=choose, dense=True, style="margin-bottom: 6px"):
+            for name in stage.shown:
+                solara.Button(name, value=name, small=True)
+    now = name_time(stage.tick * stage.tick_h)
+    if stage.players[arm].farthest > stage.tick:
+        words = f"{arm} was already run beyond {now}: a change begins a new arm beside it, and both can be compared."
+    else:
+        words = f"{arm} changes from {now} on." if stage.tick else f"{arm} changes from its start."
+    solara.Text(words, style=_NOTE)
+    moment_h = stage.tick * stage.tick_h
+
+    def adopt(mapping: dict[str, Any]) -> None:
+        session.adopt(arm, mapping)
+
+    editor(stage.experiment.resolved(), arm, moment_h, adopt).key(f"{arm} {moment_h} {session.changed.value}")
+
+
+@solara.component
+def Branches(session: Session) -> None:
+    """Offer a branch of each arm that is shown, at the time that is shown."""
+    session.charted.value  # noqa: B018
+    stage = session.stage
+    if not isinstance(stage, LivingStage):
+        return
+    solara.Text(
+        "Move the slider of time back to any moment: what happened comes back, to the bit. A branch shares its past with "
+        "the arm that it leaves, and has every random draw in common with it.", style=_NOTE,
+    )  # fmt: skip
+    for arm in stage.shown:
+        solara.Button(
+            f"Branch {arm} at {name_time(stage.tick * stage.tick_h)}", icon_name="mdi-source-branch", small=True,
+            on_click=lambda arm=arm: session.branch(arm), classes=["niche-branch"], style="margin: 4px 0",
+        )  # fmt: skip
+
+
+@solara.component
+def Replay(session: Session) -> None:
+    """Offer to go on from a recorded result by simulating."""
+    with solara.Column(style={"padding": "8px 14px"}):
+        solara.Text(
+            "A recorded run: its pictures are replayed, nothing is simulated. To change something from the time that is "
+            "shown on, its past is computed again, to the same bit.", style=_NOTE,
+        )  # fmt: skip
+        solara.Button(
+            "Go on from here by simulating", icon_name="mdi-play-network-outline", on_click=session.simulate,
+            classes=["niche-simulate"],
+        )  # fmt: skip
