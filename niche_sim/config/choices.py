@@ -9,7 +9,7 @@ from typing import Any
 
 from niche_sim.config.assembly import is_read_once
 from niche_sim.config.checks import list_routes
-from niche_sim.config.courses import read_regimen
+from niche_sim.config.courses import read_regimen, tidy_time
 from niche_sim.config.drugs import DrugFile
 from niche_sim.config.editing import find_arm, find_parameters, find_switches
 from niche_sim.config.experiment import Experiment
@@ -25,8 +25,8 @@ from niche_sim.units import split, write
 class ParameterChoice:
     """A parameter as it stands in an arm: number and unit apart, as texts.
 
-    `usual` is the value of the experiment's set, `changed` whether another holds. One that is `read_once` can be changed at
-    the start of an arm only.
+    `usual` is the value of the experiment's set, `changed` whether another holds; `status`, `source` and `note` speak for
+    the usual one. What is `read_once` can be changed at the start of an arm only.
     """
 
     name: str
@@ -112,8 +112,8 @@ def _describe(item: Any, usual: Any) -> ParameterChoice:
     number = write_value(item.written)
     unit = item.unit
     return ParameterChoice(
-        item.name, number.removesuffix(unit).strip() if unit else number, unit, low, high, item.status, item.source,
-        item.note, write_value(usual.written), item.value != usual.value, is_read_once(item.name),
+        item.name, number.removesuffix(unit).strip() if unit else number, unit, low, high, usual.status, usual.source,
+        usual.note, write_value(usual.written), item.value != usual.value, is_read_once(item.name),
     )  # fmt: skip
 
 
@@ -163,7 +163,7 @@ def _read_field(key: str, entry: dict[str, Any], required: list[str]) -> FieldCh
     if inner["type"] == "integer":
         expected = f"a whole number, {inner['minimum']} to {inner['maximum']}"
     elif inner["type"] == "array":
-        expected = "whole numbers, from 1, with commas"
+        expected = "whole numbers from 1 on"
     default = "" if default in (None, []) else str(write(float(default), "h")) if key == "start" else write_value(default)
     return FieldChoice(key, entry["title"], expected, default, tuple(inner.get("enum", ())), key in required)
 
@@ -175,7 +175,7 @@ def write_fields(course: Mapping[str, Any]) -> dict[str, str]:
         value = course.get(field.key)
         if isinstance(value, list):
             value = ", ".join(str(number) for number in value)
-        texts[field.key] = "" if value is None else value if isinstance(value, str) else write_value(value)
+        texts[field.key] = "" if value is None else tidy_time(value) if isinstance(value, str) else write_value(value)
     return texts
 
 
@@ -290,7 +290,8 @@ def shorten(name: str) -> tuple[dict[str, str], str]:
             said.append(f"{key.replace('_', '-')} {_name_span(most_h)} instead of {_name_span(has_h)}")
     if not said:
         return {}, ""
-    return settings, f"{', '.join(said)}: to look around; bone has not come to rest, so no numbers."
+    words = ", ".join(said)
+    return settings, f"{words[0].upper()}{words[1:]}: to look around, not for numbers, as bone has not come to rest."
 
 
 def _name_span(hours: float) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -10,7 +11,7 @@ from niche_sim.config.reader import read_document
 from niche_sim.config.schema import CourseModel
 from niche_sim.errors import InputError
 from niche_sim.regimens import find_dose_times
-from niche_sim.units import convert, write
+from niche_sim.units import convert, split, write
 
 Written = dict[str, Any]
 """A course with the keys and units of its file."""
@@ -22,6 +23,18 @@ def read_hours(text: Any, where: str) -> float:
         return convert(text, "h")
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+
+
+def tidy_time(text: str) -> str:
+    """Return a time in hours as days or minutes where it is a short number of them; any other text as it is."""
+    try:
+        number, unit = split(text)
+    except InputError:
+        return text
+    size, name = (Fraction(24), "d") if number >= 24 else (Fraction(1, 60), "min")
+    if unit != "h" or number == 0 or 1 <= number < 24 or number / size * 4 % 1:
+        return text
+    return f"{float(number / size):.15g} {name}"
 
 
 def _read(course: Mapping[str, Any]) -> Any:

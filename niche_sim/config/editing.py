@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from niche_sim.config.branching import add_change
-from niche_sim.config.courses import begin_courses, end_courses, read_hours
+from niche_sim.config.courses import begin_courses, end_courses, read_hours, tidy_time
 from niche_sim.config.experiment import Experiment
 from niche_sim.config.gate import build_experiment
 from niche_sim.config.problems import ConfigError
@@ -54,6 +54,12 @@ def find_switches(experiment: Experiment, arm: str, moment_h: float, *, before: 
         if change.at_h < moment_h or (change.at_h == moment_h and not before):
             found = found | change.switches
     return found if moment_h > 0 or not before else dict(experiment.switches)
+
+
+def find_phase(mapping: Mapping[str, Any], arm: str, moment_h: float) -> float:
+    """Return the time (h) of the last change of an arm up to a moment: since then the same parameters and switches hold."""
+    times = [read_hours(change["at"], "at") for change in find_arm(mapping, arm).get("changes") or []]
+    return max([time_h for time_h in times if time_h <= moment_h], default=0.0)
 
 
 def list_courses(mapping: Mapping[str, Any], arm: str, moment_h: float) -> list[dict[str, Any]]:
@@ -155,7 +161,7 @@ def _tell_early(start: Any, moment_h: float) -> str:
         early = read_hours(start, "start") < moment_h
     except InputError:
         return ""  # the gate tells why
-    return f"'{start}' is past, it is {write(moment_h, 'h')}: what was given stays" if early else ""
+    return f"'{start}' is past: it is {_name(moment_h)}, and what was given stays" if early else ""
 
 
 def give_dose(
@@ -170,7 +176,10 @@ def give_dose(
     target["regimen"] = [*courses, course]
     edit = _pass(new, arm, moment_h, {}, len(courses))
     places = {"0.start": MOMENT} | {f"0.{key}": key for key in ("drug", "dose", "route", "infusion")}
-    return Edit(edit.mapping, {places.get(place, place): told for place, told in edit.mistakes.items()})
+    mistakes: dict[str, str] = {}
+    for place, told in edit.mistakes.items():
+        mistakes.setdefault(places.get(place, place), told)
+    return Edit(edit.mapping, mistakes)
 
 
 # ---------------------------------------------------------------- arms and length
@@ -261,10 +270,14 @@ def _tell_moment(mapping: Mapping[str, Any], moment_h: float) -> str:
     """Return what is wrong with the moment of a change, or nothing."""
     tick_h, length_h = (read_hours(mapping["time"][key], f"time.{key}") for key in ("tick", "length"))
     if not is_whole(moment_h / tick_h):
-        return f"{write(moment_h, 'h')} is not a whole number of ticks of {write(tick_h, 'h')}"
+        return f"{_name(moment_h)} is not a whole number of ticks of {_name(tick_h)}"
     if not 0 <= moment_h < length_h:
-        return f"{write(moment_h, 'h')} is not inside the run, which ends at {write(length_h, 'h')}"
+        return f"{_name(moment_h)} is not inside the run, which ends at {_name(length_h)}"
     return ""
+
+
+def _name(hours: float) -> str:
+    return tidy_time(str(write(hours, "h")))
 
 
 def _find_place(path: str, message: str, arm: str, values: Mapping[str, Any], kept: int) -> str:

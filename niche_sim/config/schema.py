@@ -153,11 +153,11 @@ class CourseModel(Strict):
     )
     doses: Annotated[int, whole(1, MOST_DOSES)] | None = Field(default=None, title="Number of doses")
     cycle_h: Annotated[float, quantity("1 d", "100 yr", unit="h")] | None = Field(
-        alias="cycle", default=None, title="Begins again every"
+        alias="cycle", default=None, title="New cycle every"
     )
-    adherence: Annotated[float, quantity(0, 1)] = Field(default=1.0, title="Probability that a dose is taken")
+    adherence: Annotated[float, quantity(0, 1)] = Field(default=1.0, title="Adherence")
     missed: list[Annotated[int, whole(1, MOST_DOSES)]] = Field(
-        default=[], max_length=MOST_DOSES, title="Numbers of doses missed"
+        default=[], max_length=MOST_DOSES, title="Missed doses"
     )
 
 
