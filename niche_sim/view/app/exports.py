@@ -1,4 +1,4 @@
-"""What one takes along: the picture, the data, and the YAML that comes to the state that is shown."""
+"""Exports: the picture, the data, and the YAML that comes to the state that is shown."""
 
 import io
 import tempfile

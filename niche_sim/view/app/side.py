@@ -1,4 +1,4 @@
-"""The side of the page: scenarios, doses, mechanisms, numbers, branches, and what one takes along."""
+"""The side of the page: scenarios, branches, doses, regimens, mechanisms, parameters, exports."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,16 +27,16 @@ def Side(session: Session) -> None:
     if stage is None:
         return
     with solara.Column(gap="0px", style={"padding": "4px 0"}):
-        Panel("Scenarios", "mdi-map-outline", lambda: Presets(session.open_named, stage.experiment.name), "niche-scenarios")
+        Panel("Scenarios", "mdi-map-outline", lambda: Presets(session.open_named, stage.experiment.name), "open-scenarios")
         if not isinstance(stage, LivingStage):
             Replay(session)
         else:
-            Panel("Branch and rewind", "mdi-source-branch", lambda: Branches(session), "niche-branches")
-            Panel("Give a dose", "mdi-needle", lambda: Editing(session, DoseNow), "niche-dose")
-            Panel("Regimen", "mdi-calendar-clock", lambda: Editing(session, RegimenEditor), "niche-regimen")
-            Panel("Mechanisms", "mdi-toggle-switch-outline", lambda: Editing(session, SwitchEditor), "niche-mechanisms")
-            Panel("Numbers", "mdi-tune-vertical", lambda: Editing(session, ParameterEditor), "niche-numbers")
-        Panel("Take along", "mdi-download", lambda: Exports(session), "niche-exports")
+            Panel("Branch and rewind", "mdi-source-branch", lambda: Branches(session), "open-branches")
+            Panel("Give a dose", "mdi-needle", lambda: Editing(session, DoseNow), "open-dose")
+            Panel("Regimen", "mdi-calendar-clock", lambda: Editing(session, RegimenEditor), "open-regimen")
+            Panel("Mechanisms", "mdi-toggle-switch-outline", lambda: Editing(session, SwitchEditor), "open-mechanisms")
+            Panel("Parameters", "mdi-tune-vertical", lambda: Editing(session, ParameterEditor), "open-parameters")
+        Panel("Export", "mdi-download", lambda: Exports(session), "open-exports")
 
 
 @solara.component
