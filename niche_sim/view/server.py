@@ -19,6 +19,7 @@ import webbrowser
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,20 +83,22 @@ def choose_address(host: str | None, port: int, token: str | None) -> Address:
     if token is not None and not _TOKEN.fullmatch(token):
         raise InputError("--token: expected 8 to 256 letters, digits, - or _; `--token auto` makes one")
     address = Address(host.strip() if host is not None else LOOPBACK, port, token)
-    if token is None and not ipaddress.ip_address(_resolve(address)[1][0]).is_loopback:
-        raise InputError(
-            f"--host {address.host}: who reaches the viewer can run code as you; add `--token auto`, on a network you trust"
-        )
+    _resolve(address)
     return address
 
 
 def _resolve(address: Address) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+    """Return what to bind to; never what others can reach without a token."""
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise InputError(f"--host {address.host}: no such address; give one of this machine") from None
     family, _, _, _, place = found[0]
-    return family, (str(place[0]).split("%")[0], *place[1:])
+    if address.token is None and not ipaddress.ip_address(place[0]).is_loopback:
+        raise InputError(
+            f"--host {address.host}: who reaches the viewer can run code as you; add `--token auto`, on a network you trust"
+        )
+    return family, place
 
 
 def open_socket(address: Address) -> socket.socket:
@@ -125,10 +128,10 @@ def _bracket(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def list_hosts(host: str, port: int) -> set[str]:
-    """Return the Host headers that mean this server: loopback and `host`, or for every interface each of their addresses."""
-    names = {LOOPBACK, "localhost", "::1", host}
-    if _is_any(host):
+def list_hosts(host: str, bound: str, port: int) -> set[str]:
+    """Return the Host headers that mean a server that was asked to listen on `host` and is bound to the address `bound`."""
+    names = {LOOPBACK, "localhost", "::1", host, bound}
+    if _is_any(bound):
         import psutil
 
         names |= {a.address.split("%")[0] for addresses in psutil.net_if_addrs().values() for a in addresses}
@@ -137,11 +140,8 @@ def list_hosts(host: str, port: int) -> set[str]:
     return hosts | ({_bracket(name) for name in names} if port == 80 else set())  # browsers leave the usual port out
 
 
-def _is_any(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False
+def _is_any(bound: str) -> bool:
+    return ipaddress.ip_address(bound).is_unspecified
 
 
 def _load_solara(page: str, url: str) -> Any:
@@ -205,11 +205,9 @@ def _check_assets() -> None:
         raise InputError(f"the viewer's files are missing or of another version ({lost[0]}): {REMEDY}")
 
 
-def build_application(page: str, address: Address, port: int, url: str) -> Any:
-    """Return the ASGI application that serves the component `Page` of the module `page`."""
+def build_application(page: str, url: str, guard: Callable[[Any], Any]) -> Any:
+    """Return the ASGI application that serves the component `Page` of the module `page`, wrapped in its guard."""
     from starlette.applications import Starlette
-
-    from niche_sim.view.guard import Guard
 
     _load_solara(page, url)
     _check_assets()
@@ -220,8 +218,7 @@ def build_application(page: str, address: Address, port: int, url: str) -> Any:
         yield
         pages.on_shutdown()  # closes every session, so that their threads end
 
-    application = Starlette(routes=_list_routes(), lifespan=lifespan)
-    return Guard(application, list_hosts(address.host, port), address.token, f"niche_sim_{port}")
+    return guard(Starlette(routes=_list_routes(), lifespan=lifespan))
 
 
 def serve(address: Address, *, page: str = PAGE, browser: bool = True, say: Callable[[str], None] = print) -> None:
@@ -237,11 +234,15 @@ def serve(address: Address, *, page: str = PAGE, browser: bool = True, say: Call
     say : callable of str
         Told the address when the first request can be answered.
     """
+    from niche_sim.view.guard import Guard
+
     try:
         with open_socket(address) as listener:
-            port = listener.getsockname()[1]
-            url = f"http://{_bracket(LOOPBACK if _is_any(address.host) else address.host)}:{port}/"
-            application = build_application(page, address, port, url)
+            bound, port = listener.getsockname()[:2]
+            hosts = list_hosts(address.host, bound, port)
+            url = f"http://{_bracket(LOOPBACK if _is_any(bound) else address.host)}:{port}/"
+            guard = partial(Guard, hosts=hosts, token=address.token, cookie=f"niche_sim_{port}")
+            application = build_application(page, url, guard)
             full = url + (f"?token={address.token}" if address.token else "")
             _run(application, listener, lambda: _announce(full, browser, say))
     except KeyboardInterrupt:

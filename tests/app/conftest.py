@@ -20,7 +20,7 @@ import pytest
 
 HERE = Path(__file__).parent
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-WAIT_S = 60
+WAIT_S = 120
 PHRASES = ("Traceback", "OUTBOUND", "Error")
 
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -20,7 +21,7 @@ VIEW = ("-m", "niche_sim", "view", "niche_3d", "--no-browser", "--port", "0")
 
 def get(served, path="/", **headers):
     """Return status and body of a plain request."""
-    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+    connection = http.client.HTTPConnection(urlsplit(served.url).hostname, served.port, timeout=20)
     connection.putrequest("GET", path, skip_host="Host" in headers)
     for name, value in headers.items():
         connection.putheader(name, value)
@@ -95,6 +96,22 @@ def test_a_token_is_needed_taken_and_checked(browser):
         assert page.url == bare
         assert page.evaluate("() => document.cookie").count(token) == 0
         page.context.close()
+
+
+def own_address():
+    """Return an address of this machine that others could reach, or another of loopback where it has none."""
+    found = [a.address for addresses in psutil.net_if_addrs().values() for a in addresses if a.family == socket.AF_INET]
+    return next((address for address in found if not address.startswith("127.")), "127.0.0.2")
+
+
+def test_another_address_is_served_alone_and_with_the_token():
+    host = own_address()
+    with serving(*VIEW, "--host", host, "--token", "a-token-of-mine") as served:
+        places = [c.laddr.ip for c in psutil.Process(served.process.pid).net_connections() if c.status == psutil.CONN_LISTEN]
+        assert places == [host]
+        assert served.url == f"http://{host}:{served.port}/?token=a-token-of-mine"
+        assert get(served)[0] == 403
+        assert get(served, "/?token=a-token-of-mine")[0] == 303
 
 
 def test_a_page_of_another_origin_cannot_open_it(browser, served, lattices):
@@ -173,17 +190,19 @@ def test_a_port_in_use_is_told():
                                          ("0.0.0.0", True), ("::", True), ("192.0.2.1", True)])  # fmt: skip
 def test_another_address_than_loopback_needs_a_token(host, needs):
     if needs:
-        with pytest.raises(InputError, match="--token auto"):
-            server.choose_address(host, 0, None)
+        for refused in (lambda: server.choose_address(host, 0, None), lambda: server.open_socket(server.Address(host, 0))):
+            with pytest.raises(InputError, match="--token auto"):
+                refused()
     else:
         assert server.choose_address(host, 0, None).host == (host or "127.0.0.1")
     assert server.choose_address(host, 0, "12345678").token == "12345678"
 
 
 def test_hosts_are_those_of_the_address_and_every_one_of_the_machine_only_if_asked():
-    assert server.list_hosts("192.0.2.1", 9) == {"127.0.0.1:9", "localhost:9", "[::1]:9", "192.0.2.1:9"}
-    assert {"127.0.0.1", "127.0.0.1:80"} <= server.list_hosts("127.0.0.1", 80)
-    everywhere = server.list_hosts("0.0.0.0", 9)
+    names = ("127.0.0.1", "localhost", "[::1]", "lab", "192.0.2.1")
+    assert server.list_hosts("lab", "192.0.2.1", 9) == {f"{name}:9" for name in names}
+    assert {"127.0.0.1", "127.0.0.1:80"} <= server.list_hosts("127.0.0.1", "127.0.0.1", 80)
+    everywhere = server.list_hosts("0", "0.0.0.0", 9)
     own = {a.address for found in psutil.net_if_addrs().values() for a in found if a.family == socket.AF_INET}
     assert {f"{address}:9" for address in own} <= everywhere
     assert "rebound.example:9" not in everywhere

@@ -9,17 +9,22 @@ def _is_here(host: object) -> bool:
         host = host.decode()
     if host in (None, "", "localhost"):
         return True
+    return _is_address(host) and ipaddress.ip_address(str(host)).is_loopback
+
+
+def _is_address(host: object) -> bool:
     try:
-        return ipaddress.ip_address(str(host)).is_loopback
+        ipaddress.ip_address(str(host))
     except ValueError:
         return False
+    return True
 
 
 def _watch(event: str, arguments: tuple) -> None:
     if event == "socket.connect" and isinstance(arguments[1], tuple):
         host = arguments[1][0]
-    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
-        host = arguments[0]
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname") and not _is_address(arguments[0]):
+        host = arguments[0]  # a name server would be asked
     else:
         return
     if not _is_here(host):
