@@ -17,6 +17,7 @@ def started(monkeypatch):
     """What the server would have been started with, if it was."""
     seen = []
     monkeypatch.setattr(server, "serve", lambda address, **more: seen.append((address, more)))
+    monkeypatch.setattr(server, "leave", lambda: None)
     return seen
 
 

@@ -43,7 +43,7 @@ def view(
       niche-sim view my.yaml --seed 7 --set population.dormant_dtc=12
       niche-sim view e00_zoledronate_niche --host 192.168.1.20 --token auto
     """
-    from niche_sim.view.server import check_installed, choose_address, serve
+    from niche_sim.view.server import check_installed, choose_address, leave, serve
 
     check_installed()
     address = choose_address(host, port, token)
@@ -52,6 +52,7 @@ def view(
 
     chosen.set(subject)
     serve(address, browser=not no_browser, say=click.echo)
+    leave()
 
 
 def _load_target(text: str, seed: int | None, settings: tuple[str, ...]) -> Union["Experiment", "Result"]:

@@ -120,7 +120,7 @@ def page_script(module: str, *setup: str) -> tuple[str, str]:
     """Return the arguments that serve the component `Page` of a module of this folder."""
     stop = "signal.signal(signal.SIGTERM, signal.default_int_handler)"  # as the command line has it
     start = f"server.serve(server.Address(port=0), page={module!r}, browser=False)"
-    return "-c", "; ".join(["import signal", stop, "from niche_sim.view import server", *setup, start])
+    return "-c", "; ".join(["import signal", stop, "from niche_sim.view import server", *setup, start, "server.leave()"])
 
 
 @pytest.fixture(scope="module")

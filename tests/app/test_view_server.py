@@ -92,7 +92,7 @@ def test_a_token_is_needed_taken_and_checked(browser):
         assert open_websocket(served, bare.rstrip("/")) == 403
         page = browser.new_page()
         page.goto(served.url)
-        page.wait_for_selector(".niche-target")
+        wait_for_name(page)
         assert page.url == bare
         assert page.evaluate("() => document.cookie").count(token) == 0
         page.context.close()
@@ -154,12 +154,28 @@ def wait_until(done, what):
         time.sleep(0.05)
 
 
+def wait_for_name(page):
+    """Wait until the application runs: it puts the name of its target first in the title of the window."""
+    page.wait_for_function("() => document.title.startsWith('niche_3d')")
+
+
 def test_it_ends_while_pages_are_open(browser):
     with serving(*VIEW) as served:
         page = browser.new_page()
         page.goto(served.url)
-        page.wait_for_selector(".niche-target")
+        wait_for_name(page)
         assert served.stop(signal.SIGTERM) == 0
+        page.context.close()
+
+
+def test_it_ends_while_frames_are_sent_and_a_thread_hangs(browser):
+    hang = "import threading, time; threading.Thread(target=time.sleep, args=(300,)).start()"
+    with serving(*page_script("lattice_page", hang)) as served:
+        page = browser.new_page()
+        page.goto(served.url)
+        page.get_by_role("button", name="play").click()
+        page.wait_for_function("() => Number(document.querySelector('.niche-stage').dataset.frame) > 3")
+        assert served.stop(signal.SIGINT) == 0
         page.context.close()
 
 
