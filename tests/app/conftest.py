@@ -152,6 +152,13 @@ def watch(page) -> list[str]:
     return complaints
 
 
+STILL = """document.addEventListener('DOMContentLoaded', () => {
+  const style = document.createElement('style');
+  style.textContent = '*, *::before, *::after { transition: none !important; animation: none !important; }';
+  document.head.append(style);
+});"""  # nothing fades, so that pixels can be compared at once
+
+
 @pytest.fixture
 def open_page(browser):
     """Open addresses, each in a profile of its own; the test fails for what `watch` heard of any of them."""
@@ -160,6 +167,7 @@ def open_page(browser):
     def opening(url: str, width: int = 1200, height: int = 900, **options):
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
+        context.add_init_script(STILL)
         page = context.new_page()
         page.set_default_timeout(20_000)
         heard.append(watch(page))

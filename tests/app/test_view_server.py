@@ -2,6 +2,7 @@
 
 import base64
 import http.client
+import re
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from conftest import page_script, serving
+from conftest import HERE, page_script, serving
 
 from niche_sim.errors import InputError
 from niche_sim.view import server
@@ -157,6 +158,13 @@ def wait_until(done, what):
 def wait_for_name(page):
     """Wait until the application runs: it puts the name of its target first in the title of the window."""
     page.wait_for_function("() => document.title.startsWith('niche_3d')")
+
+
+def test_scripts_that_are_not_installed_are_told_instead_of_a_white_page():
+    lacking = "import solara.server.settings as s, pathlib; s.assets.proxy_cache_dir = pathlib.Path('nowhere')"
+    done = subprocess.run([sys.executable, *page_script("heavy_page", lacking)], capture_output=True, text=True, cwd=HERE)
+    assert re.search(r"InputError: the viewer's files are missing.*solara-vuetify-app.*niche-sim\[view\]", done.stderr)
+    assert done.stdout == ""
 
 
 def test_it_ends_while_pages_are_open(browser):
