@@ -202,7 +202,7 @@ def test_rewind_change_and_compare_the_two_futures(page):
     wait_clock(page, "2 d")
     open_panel(page, "mechanisms")
     page.click(".open-mechanisms-body .v-input--switch:has([aria-label=division]) .v-input--selection-controls__input")
-    page.wait_for_function("() => document.querySelectorAll('.niche-caption b')[1].innerText === 'treated_2'")
+    page.wait_for_function("() => document.querySelectorAll('.niche-caption b')[1]?.innerText === 'treated_2'")
     assert arms(page) == ["treated", "treated_2"] and marks(page, "branch") == 1
     page.wait_for_timeout(400)
     assert np.abs(pixels(page, 0) - pixels(page, 1)).max() == 0
@@ -215,7 +215,7 @@ def test_branch_by_hand_and_show_other_arms(page):
     step(page, 2)
     open_panel(page, "branches")
     page.click("button:has-text('Branch untreated')")
-    page.wait_for_function("() => document.querySelectorAll('.niche-caption b')[1].innerText === 'untreated_2'")
+    page.wait_for_function("() => document.querySelectorAll('.niche-caption b')[1]?.innerText === 'untreated_2'")
     assert arms(page) == ["untreated", "untreated_2"]
 
 
