@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,8 +11,8 @@ from matplotlib.lines import Line2D
 
 from niche_sim.store.cohorts import load_cohort
 from niche_sim.view import palette
-from niche_sim.view.common import HOURS_PER_DAY, HOURS_PER_YEAR, STYLE, describe_regimen, tidy
-from niche_sim.view.figures import write_figure
+from niche_sim.view.common import HOURS_PER_DAY, HOURS_PER_YEAR, describe_regimen, tidy
+from niche_sim.view.figures import draw_sheets
 from niche_sim.view.palette import FAINT
 from niche_sim.view.tumour import tumour_sheet
 
@@ -49,7 +48,7 @@ def marker_sheet(cohort: dict[str, Any]) -> Figure:
     scale, unit = (HOURS_PER_YEAR, "years") if longest >= 1.5 * HOURS_PER_YEAR else (HOURS_PER_DAY, "days")
     figure = Figure(figsize=(12.5, 6.6), layout=ConstrainedLayoutEngine(hspace=0.07, wspace=0.05))
     axes = figure.subplots(2, _COLUMNS).ravel()
-    for number, (ax, (name, title, measure)) in enumerate(zip(axes, PANELS)):
+    for ax, (name, title, measure) in zip(axes, PANELS):
         _draw(ax, prepare_marker(markers, name), arms, scale)
         if 0 < about["baseline_h"] < longest:
             ax.axvline(about["baseline_h"] / scale, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
@@ -57,7 +56,7 @@ def marker_sheet(cohort: dict[str, Any]) -> Figure:
         ax.set_xlim(0, longest / scale)
         if name in ("ctx", "ntx", "p1np"):
             ax.set_ylim(bottom=0)
-        ax.set_xlabel(unit if number + _COLUMNS >= len(PANELS) else "", fontsize=9, color=FAINT)
+        ax.set_xlabel(unit, fontsize=9, color=FAINT)
     _explain(axes[len(PANELS)], about)
     return figure
 
@@ -79,19 +78,20 @@ def _explain(ax: Axes, about: dict[str, Any]) -> None:
     ax.text(0, -0.12, words, transform=ax.transAxes, fontsize=8.5, color=FAINT, va="bottom")
 
 
-def draw_cohort(directory: Path) -> list[Path]:
-    """Draw the markers of a cohort, and its tumours if it has any, into its folder `figures`, as PNG and SVG.
+SHEETS = {"markers": marker_sheet, "tumour": lambda cohort: tumour_sheet(cohort) if "tumours" in cohort else None}
+
+
+def draw_cohort(directory: Path, *, out: Path | None = None, **options: Any) -> list[Path]:
+    """Draw the markers of a cohort, and its tumours if it has any, into its folder `figures` or into `out`.
+
+    `options` are those of `draw_sheets`.
 
     Raises
     ------
     InputError
-        The folder holds no cohort, or another than was written.
+        The folder holds no cohort, or another than was written; or no such figure.
     ResourceError
         The disk is full; figures drawn before stay as they were.
     """
-    cohort, folder = load_cohort(Path(directory)), Path(directory) / "figures"
-    with matplotlib.rc_context(STYLE):
-        written = write_figure(marker_sheet(cohort), folder, "markers")
-        if "tumours" in cohort:
-            written += write_figure(tumour_sheet(cohort), folder, "tumour")
-    return written
+    return draw_sheets(SHEETS, load_cohort(Path(directory)), out or Path(directory) / "figures", **options)
+

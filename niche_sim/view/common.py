@@ -14,8 +14,9 @@ from niche_sim.view.palette import FAINT, INK
 
 HOURS_PER_DAY, HOURS_PER_YEAR = 24.0, 8766.0
 STYLE = {
-    "svg.hashsalt": "niche_sim", "svg.fonttype": "path", "text.parse_math": False, "font.family": "DejaVu Sans",
-    "font.size": 10, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": "#9a9ea3", "axes.linewidth": 0.8,
+    "svg.hashsalt": "niche_sim", "svg.fonttype": "path", "pdf.fonttype": 42, "text.parse_math": False,
+    "font.family": "DejaVu Sans", "font.size": 10,
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": "#9a9ea3", "axes.linewidth": 0.8,
     "xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelsize": 9, "ytick.labelsize": 9, "axes.titleweight": "bold",
     "axes.formatter.use_mathtext": False, "figure.facecolor": "white", "savefig.facecolor": "white",
 }  # fmt: skip
@@ -59,6 +60,11 @@ def describe_regimen(courses: Sequence[Mapping[str, Any]] | None) -> str:
     return "; then ".join(parts) or "no drug"
 
 
+def shorten(text: str, most: int) -> str:
+    """Return a text of at most `most` letters, cut after a whole word."""
+    return text if len(text) <= most else text[: most - 1].rsplit(" ", 1)[0].rstrip(",;") + " …"
+
+
 def list_regimens(result: Result) -> dict[str, str]:
     """Return the regimen of each arm in words."""
     arms = result.experiment_mapping.get("arms") or {}
@@ -76,9 +82,10 @@ def middle(volume: np.ndarray) -> np.ndarray:
 
 
 def tidy(ax: Axes, title: str, unit: str) -> None:
-    """Give a panel its title and unit and take away what is not read."""
+    """Give a panel its title and, below it, the unit of its vertical axis; take away what is not read."""
     ax.set_title(title, fontsize=11, loc="left", pad=18)
-    ax.text(0, 1.035, unit, transform=ax.transAxes, fontsize=8.5, color=FAINT, va="bottom")
+    ax.set_ylabel(unit, fontsize=8.5, color=FAINT, rotation=0, ha="left", va="bottom")
+    ax.yaxis.set_label_coords(0, 1.035)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="y", color="#ececec", linewidth=0.8)
     ax.set_axisbelow(True)
@@ -89,5 +96,7 @@ def legend_arms(figure: Figure, result: Result, arms: Sequence[str]) -> None:
     """Name the arms and their regimens above a figure."""
     regimens = list_regimens(result)
     lines = [Line2D([], [], linewidth=3, **palette.pick_arm(result.arms.index(arm))) for arm in arms]
-    labels = [f" {arm} ({regimens[arm]})" for arm in arms]  # the blank keeps a name that begins with _
-    figure.legend(lines, labels, loc="outside upper left", ncols=min(len(arms), 3), frameon=False, fontsize=11)
+    labels = [f" {arm} ({shorten(regimens[arm], 110)})" for arm in arms]  # the blank keeps a name that begins with _
+    room = int(9.0 * figure.get_figwidth()) // max(len(label) + 6 for label in labels)  # about 9 letters an inch
+    columns = max(1, min(len(arms), room))
+    figure.legend(lines, labels, loc="outside upper left", ncols=columns, frameon=False, fontsize=11)

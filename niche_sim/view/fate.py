@@ -17,6 +17,7 @@ from niche_sim.view.palette import FAINT, INK
 from niche_sim.view.series import split_arms, time_axis
 
 COUNTS = (("divided", "dtc_births"), ("fell asleep", "dtc_sleeps"), ("arrived", "dtc_arrivals"), ("left", "dtc_egress"))
+KEY: dict[str, Any] = {"ncols": 2, "columnspacing": 1.2, "frameon": False, "fontsize": 9, "handlelength": 1}
 CURVES = (("Woke", "dtc_wakes_"), ("Divided", "dtc_births"), ("Died", "dtc_deaths_"))
 
 
@@ -34,11 +35,12 @@ def _stack_bars(ax: Axes, last: pd.DataFrame, parts: Sequence[tuple[str, str, st
             left = left + width
     _finish_bars(ax, last, left, title)
     if left.any():
-        ax.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.16), ncols=3, frameon=False, fontsize=9, handlelength=1)
+        ax.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.3), **KEY)
 
 
 def _finish_bars(ax: Axes, last: pd.DataFrame, totals: np.ndarray, title: str) -> None:
-    tidy(ax, title, "events until the end")
+    tidy(ax, title, "")
+    ax.set_xlabel("events until the end", fontsize=9, color=FAINT)
     ax.grid(visible=False)
     for place, total in enumerate(totals):
         label: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontweight": "bold"}
@@ -56,7 +58,8 @@ def _list_counts(ax: Axes, last: pd.DataFrame, order: Sequence[str]) -> None:
         values = [float(last[column].get(arm, 0)) if column in last else 0.0 for _, column in COUNTS]
         bars = ax.barh(places, values, height * 0.92, color=palette.pick_arm(order.index(arm))["color"])
         ax.bar_label(bars, fmt="%d", padding=3, fontsize=9)
-    tidy(ax, "Other events", "events until the end; linear to 10, then logarithmic")
+    tidy(ax, "Other events", "")
+    ax.set_xlabel("events until the end, logarithmic above 10", fontsize=9, color=FAINT)
     ax.grid(visible=False)
     ax.set_yticks(range(len(COUNTS)), [label for label, _ in COUNTS], fontsize=10, color=INK)
     ax.invert_yaxis()
@@ -71,7 +74,7 @@ def fate_figure(result: Result) -> Figure | None:
     if not frames:
         return None
     last = pd.DataFrame({arm: frame.iloc[-1] for arm, frame in frames.items()}).T
-    figure = Figure(figsize=(14, 5.9 + 0.5 * len(frames)), layout=ConstrainedLayoutEngine(hspace=0.07, wspace=0.04))
+    figure = Figure(figsize=(12.4, 6.1 + 0.5 * len(frames)), layout=ConstrainedLayoutEngine(w_pad=0.12, hspace=0.07))
     axes = figure.subplots(2, 3, height_ratios=[1.6 + 0.5 * len(frames), 3.2])
     _stack_bars(axes[0][0], last, palette.WAKES, "Woke, by route")
     _stack_bars(axes[0][1], last, palette.DEATHS, "Died, by cause")

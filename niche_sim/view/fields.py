@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from niche_sim.store import Result
 from niche_sim.view import palette
-from niche_sim.view.common import middle, name_time
+from niche_sim.view.common import find_voxel_um, middle, name_time
+from niche_sim.view.lattice import draw_scale_bar
 from niche_sim.view.palette import FAINT
 
 FIELD_LABELS = {
@@ -25,8 +26,13 @@ def _last_fields(result: Result, arms: Sequence[str]) -> dict[str, list[np.ndarr
     if all("suitability" in result.map_names(arm) and len(result.map_times_h(arm)) for arm in arms):
         found["suitability"] = [result.maps(arm, "suitability")[-1] for arm in arms]
     for name in [n for n in FIELD_LABELS if n in result.field_names(arms[0])]:
-        found[name] = [result.fields(arm, name)[-1] for arm in arms]
+        found[name] = [_blank_bone(result.fields(arm, name)[-1], _last_bone(result, arm)) for arm in arms]
     return {name: volumes for name, volumes in found.items() if max(float(np.nanmax(v)) for v in volumes) > 0}
+
+
+def _blank_bone(volume: np.ndarray, bone: np.ndarray | None) -> np.ndarray:
+    """Return a field without its values inside bone, which is painted over and must not set the scale."""
+    return volume if bone is None or bone.min() >= 0.5 else np.where(bone >= 0.5, np.nan, volume)
 
 
 def _flatten(volume: np.ndarray, depth: bool) -> np.ndarray:
@@ -36,8 +42,6 @@ def _flatten(volume: np.ndarray, depth: bool) -> np.ndarray:
 
 
 def _draw_field(ax: Axes, volume: np.ndarray, bone: np.ndarray | None, depth: bool, name: str, top: float) -> Any:
-    if bone is not None and not depth:
-        volume = np.where(bone >= 0.5, np.nan, volume)
     colours = palette.clear_map(palette.SUITABILITY if name == "suitability" else palette.FIELD, palette.BONE)
     scale = PowerNorm(1.0 if name == "suitability" else 0.5, 0, top)
     image = ax.imshow(_flatten(volume, depth), cmap=colours, norm=scale, interpolation="nearest")
@@ -67,7 +71,8 @@ def field_sheet(result: Result) -> Figure | None:
     found = _last_fields(result, arms) if arms else {}
     if not found:
         return None
-    stack = next(iter(found.values()))[0].shape[0] > 1
+    planes, down, across = next(iter(found.values()))[0].shape
+    stack = planes > 1
     rows = [(i, depth) for i in range(len(arms)) for depth in ((False, True) if stack else (False,))]
     figure = Figure(figsize=(2.5 * len(found) + 0.5, 2.55 * len(rows) + 1.4), layout="constrained")
     axes = figure.subplots(len(rows), len(found), squeeze=False)
@@ -82,9 +87,10 @@ def field_sheet(result: Result) -> Figure | None:
                 ax.set_ylabel(f"{arms[i]}\n" + ("highest of all planes" if depth else "middle plane") * stack, fontsize=11)
         axes[0][column].set_title(FIELD_LABELS.get(name, name), fontsize=12)
         bar = figure.colorbar(image, ax=list(axes[:, column]), location="bottom", shrink=0.85, aspect=22, pad=0.02)
-        bar.set_label("0 to 1" if name == "suitability" else "nmol/L", fontsize=9, color=FAINT)
+        bar.set_label("0 to 1" if name == "suitability" else "nmol/L, square-root scale", fontsize=9, color=FAINT)
         bar.set_ticks([0.0, top / 4, top], labels=["0", f"{top / 4:.2g}", f"{top:.2g}"])
         bar.outline.set_visible(False)
+    draw_scale_bar(axes[0][0], across, down, find_voxel_um(result))
     moment = name_time(float(result.field_times_h(arms[0])[-1]))
     figure.suptitle(f"Niche suitability and fields at {moment}", fontsize=14, fontweight="bold", x=0.01, ha="left")
     return figure

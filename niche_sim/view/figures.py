@@ -3,6 +3,7 @@
 Every sheet takes a result and returns a figure, or None where the result did not record what it shows.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from niche_sim.errors import InputError
 from niche_sim.store import load, replace_file
 from niche_sim.view.common import STYLE
 from niche_sim.view.drug import drug_sheet
@@ -26,15 +28,30 @@ SHEETS = {
     "fields": field_sheet, "suitability": suitability_sheet, "drug": drug_sheet,
 }  # fmt: skip
 
+VECTOR = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # without the day, so that equal figures have equal bytes
+FORMATS = ("png", *VECTOR)
+DEFAULT_FORMATS, DEFAULT_DPI = ("png", "svg"), 150
 
-def draw_figures(result_dir: Path) -> list[Path]:
-    """Draw every figure that the result has data for into its folder `figures`, as PNG and SVG.
+
+def draw_figures(
+    result_dir: Path, *, formats: Sequence[str] = DEFAULT_FORMATS, dpi: int = DEFAULT_DPI, only: Sequence[str] = (),
+    out: Path | None = None,
+) -> list[Path]:  # fmt: skip
+    """Draw every figure that the result has data for into a folder.
 
     The same result gives the same files, byte for byte, with the same versions of the libraries.
 
     Parameters
     ----------
     result_dir : Path
+    formats : sequence of str
+        Of FORMATS.
+    dpi : int
+        Pixels an inch, of PNG and of pictures inside SVG and PDF.
+    only : sequence of str
+        Names of SHEETS; all if empty.
+    out : Path, optional
+        The folder; `figures` of the result if not given.
 
     Returns
     -------
@@ -43,33 +60,54 @@ def draw_figures(result_dir: Path) -> list[Path]:
 
     Raises
     ------
+    InputError
+        A sheet has an unknown name, or the result did not record what it shows.
     ResourceError
         The disk is full; figures drawn before stay as they were.
     """
-    result = load(result_dir)
-    folder = Path(result_dir) / "figures"
+    return draw_sheets(SHEETS, load(result_dir), out or Path(result_dir) / "figures", formats=formats, dpi=dpi, only=only)
+
+
+def draw_sheets(
+    sheets: Mapping[str, Callable[[Any], Figure | None]], held: Any, folder: Path, *,
+    formats: Sequence[str] = DEFAULT_FORMATS, dpi: int = DEFAULT_DPI, only: Sequence[str] = (),
+) -> list[Path]:  # fmt: skip
+    """Draw those of `sheets` that `held`, a result or a cohort, has data for, or those named in `only`; return the files.
+
+    Raises
+    ------
+    InputError
+        A sheet has an unknown name, or nothing was recorded for it.
+    ResourceError
+        The disk is full.
+    """
+    for name in only:
+        if name not in sheets:
+            raise InputError(f"no figure {name!r}; there is {', '.join(sheets)}")
     written: list[Path] = []
     with matplotlib.rc_context(STYLE):
-        for name, draw in SHEETS.items():
-            figure = draw(result)
-            if figure is None:
-                continue
-            written += write_figure(figure, folder, name)
+        for name in only or sheets:
+            figure = sheets[name](held)
+            if figure is not None:
+                written += write_figure(figure, folder, name, formats, dpi)
+            elif only:
+                raise InputError(f"nothing was recorded that the figure {name!r} shows; docs/figures.md tells what it needs")
     return written
 
 
-def write_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as PNG and SVG, each in place of an older one; return the files.
+def write_figure(
+    figure: Figure, folder: Path, name: str, formats: Sequence[str] = DEFAULT_FORMATS, dpi: int = DEFAULT_DPI
+) -> list[Path]:
+    """Write a figure in each format, each in place of an older one; return the files.
 
     Raises
     ------
     ResourceError
         The disk is full; what was there stays.
     """
-    kinds: tuple[tuple[str, dict[str, Any]], ...] = (("png", {"dpi": 150}), ("svg", {"metadata": {"Date": None}}))
     FigureCanvasAgg(figure)
-    for kind, options in kinds:
+    for kind in formats:
         drawn = BytesIO()
-        figure.savefig(drawn, format=kind, **options)
+        figure.savefig(drawn, format=kind, dpi=dpi, metadata=VECTOR.get(kind))
         replace_file(folder / f"{name}.{kind}", drawn.getvalue())
-    return [folder / f"{name}.{kind}" for kind, _ in kinds]
+    return [folder / f"{name}.{kind}" for kind in formats]

@@ -157,7 +157,9 @@ def lattice_sheet(
     stack = result.maps(arms[0], "mineral").shape[1] > 1
     rows = [(arm, depth) for arm in arms for depth in ((False, True) if stack else (False,))]
     top = max(float(np.nanmax(result.maps(arm, "drug_surface")[chosen])) for arm in arms)
-    size = (4.1 * len(chosen) + (1.9 if top > 0 else 0.7), 4.45 * len(rows) + 1.5)
+    down, across = result.maps(arms[0], "mineral").shape[2:]
+    width, height = max(3.5, 4.1 * min(1.0, across / down)), 4.1 * min(1.0, down / across) + 0.35
+    size = (width * len(chosen) + (1.9 if top > 0 else 0.7), height * len(rows) + 1.75)
     figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(hspace=0.02, wspace=0.01))
     axes = figure.subplots(len(rows), len(chosen), squeeze=False)
     present = _fill_lattice(result, axes, rows, chosen, moments, top)
@@ -197,7 +199,7 @@ def _title(figure: Figure, result: Result, stack: bool) -> None:
     size = " × ".join(f"{edge:.3g}" for edge in (shape if stack else shape[:2]))
     name = str(result.manifest.get("title") or result.manifest["name"])
     note = f"one patch of {size} mm, voxel {voxel:g} µm, seed {result.manifest['seed']}; markers are larger than cells"
-    figure.suptitle(f"{name}\n", fontsize=17, fontweight="bold", x=0.012, ha="left")  # the empty line is for the note
+    figure.suptitle(f"{name}\n\n", fontsize=17, fontweight="bold", x=0.012, ha="left")  # the empty lines are for the note
     figure.text(0.012, 1 - 0.5 / figure.get_figheight(), note, fontsize=10.5, color=FAINT, va="top")
 
 

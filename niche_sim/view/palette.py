@@ -1,4 +1,8 @@
-"""Colours and marks that stay apart for colour-blind readers (after Okabe and Ito), and how tissue is painted."""
+"""Colours and marks that stay apart for colour-blind readers, and how tissue is painted.
+
+Most colours are those of Okabe and Ito; the others were chosen so that what must be told apart is, also without red, green
+or blue cones (`tests/test_plot.py` simulates that and holds the least distance).
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -10,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 INK, FAINT = "#22262b", "#686d73"
-ARMS = ("#333333", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933")
+ARMS = ("#333333", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8a3ffc")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
 
@@ -26,25 +30,25 @@ class Mark(NamedTuple):
 
 
 CELLS = {  # in the order of drawing: tumour cells on top
-    "precursor": Mark("osteoclast precursor", "#b7a3c7", ".", 2.6, "none", 0.0),
-    "macrophage": Mark("macrophage", "#009E73", "s", 3.2, "none", 0.0),
-    "osteoblast": Mark("osteoblast", "#3f97c9", "s", 3.4, "none", 0.0),
+    "precursor": Mark("osteoclast precursor", "#aa8fb0", ".", 2.6, "none", 0.0),
+    "macrophage": Mark("macrophage", "#0f8e60", "s", 3.2, "none", 0.0),
+    "osteoblast": Mark("osteoblast", "#269ede", "s", 3.4, "none", 0.0),
     "osteoclast": Mark("osteoclast", "#7b2d8b", "h", 8.5, "white", 0.7),
     "dormant": Mark("dormant DTC", "#E69F00", "o", 6.5, "white", 0.6),
     "cycling": Mark("cycling DTC", "#D62728", "o", 4.4, "white", 0.35),
 }
 
-MARROW, BONE, NEW_BONE, SINUSOID = "#fdf6ee", "#c9bda4", "#9fb59f", "#efb9b2"
+MARROW, BONE, NEW_BONE, SINUSOID = "#fdf6ee", "#d4cba7", "#97af9b", "#eebec7"
 OUTLINE = "#8d8066"
 DRUG = LinearSegmentedColormap.from_list("drug", ["#bfe0ff", "#2f9bff", "#0037b3"])
 SUITABILITY, FIELD = "viridis", "magma"
 
 WAKES = (  # label, column, colour
-    ("spontaneous", "dtc_wakes_spontaneous", "#8c8c8c"), ("released factors", "dtc_wakes_factors", "#D55E00"),
+    ("spontaneous", "dtc_wakes_spontaneous", "#555555"), ("released factors", "dtc_wakes_factors", "#D55E00"),
     ("lining lost", "dtc_wakes_lining", "#56B4E9"), ("sprouting vessel", "dtc_wakes_sprouting", "#CC79A7"),
 )  # fmt: skip
 DEATHS = (
-    ("baseline", "dtc_deaths_baseline", "#b5b5b5"), ("deprivation", "dtc_deaths_deprivation", "#E69F00"),
+    ("baseline", "dtc_deaths_baseline", "#c8c8c8"), ("deprivation", "dtc_deaths_deprivation", "#E69F00"),
     ("drug contact", "dtc_deaths_drug", "#0072B2"), ("immune", "dtc_deaths_immune", "#009E73"),
     ("phagocytosis", "dtc_deaths_phagocytosis", "#56B4E9"), ("chemotherapy", "dtc_deaths_chemotherapy", "#CC79A7"),
     ("lack of oxygen", "dtc_deaths_hypoxia", "#F0E442"),
@@ -61,7 +65,7 @@ class Term(NamedTuple):
 
 TERMS = {
     "contact": Term("contact", "#0072B2", "white"), "cxcl12": Term("CXCL12", "#56B4E9", INK),
-    "nourishment": Term("nourishment", "#D55E00", "white"), "places": Term("places held by stem cells", "#F0E442", INK),
+    "nourishment": Term("nourishment", "#D55E00", "white"), "places": Term("places held by stem cells", "#3b3b3b", "white"),
     "macrophages": Term("macrophages", "#009E73", "white"),
 }  # fmt: skip
 

@@ -68,6 +68,14 @@ def time_axis(frames: Mapping[str, pd.DataFrame]) -> tuple[float, str]:
     return (HOURS_PER_YEAR, "years") if longest >= 1.5 * HOURS_PER_YEAR else (HOURS_PER_DAY, "days")
 
 
+def _scale_plasma(ax: Axes, top: float) -> None:
+    """Show four decades below the highest value, with a tick at every second one, and nothing at 0."""
+    highest = int(np.floor(np.log10(top)))
+    decades = [10.0**power for power in range(highest, highest - 4, -2)]
+    ax.set_yscale("symlog", linthresh=max(1e-4 * top, 1e-12), linscale=0.5)
+    ax.set_yticks([0.0, *decades[::-1]], labels=["0", *(f"{tick:g}" for tick in decades[::-1])])
+    ax.minorticks_off()
+
 
 def _draw_series(ax: Axes, frames: Mapping[str, pd.DataFrame], order: Sequence[str], name: str, scale: float) -> None:
     for arm, frame in frames.items():
@@ -84,8 +92,7 @@ def _draw_series(ax: Axes, frames: Mapping[str, pd.DataFrame], order: Sequence[s
     if name in SMOOTH_DAYS and values.max() > 0:
         ax.set_ylim(0, 1.35 * float(values.max()))
     if name == "plasma_nmol_per_L" and values.max() > 0:
-        ax.set_yscale("symlog", linthresh=max(float(values.max()) * 1e-4, 1e-12), linscale=0.5)
-        ax.yaxis.set_major_formatter("{x:g}")
+        _scale_plasma(ax, float(values.max()))
     elif name in ("dormant", "cycling", *DRUG_COLUMNS) or name.endswith("mol_per_L"):
         ax.set_ylim(bottom=0)
     if name in ("dormant", "cycling"):
@@ -102,14 +109,13 @@ def time_series_sheet(result: Result) -> Figure | None:
     panels = [entry for entry in SERIES if entry[0] in series and series[entry[0]].notna().any()]
     panels = [entry for entry in panels if entry[0] not in DRUG_COLUMNS or series[entry[0]].max() > 0]
     rows = -(-len(panels) // 4)
-    figure = Figure(figsize=(14, 2.75 * rows + 0.7), layout=ConstrainedLayoutEngine(hspace=0.07, wspace=0.04))
+    figure = Figure(figsize=(12.4, 2.6 * rows + 0.7), layout=ConstrainedLayoutEngine(w_pad=0.12, hspace=0.07))
     axes = figure.subplots(rows, 4, squeeze=False).ravel()
     scale, unit = time_axis(frames)
     for ax, (name, title, measure) in zip(axes, panels):
         _draw_series(ax, frames, result.arms, name, scale)
         tidy(ax, title, measure)
-    for number, ax in enumerate(axes[: len(panels)]):
-        ax.set_xlabel(unit if number + 4 >= len(panels) else "", fontsize=9, color=FAINT)
+        ax.set_xlabel(unit, fontsize=9, color=FAINT)
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
     legend_arms(figure, result, list(frames))

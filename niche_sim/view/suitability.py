@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from niche_sim.kinds import NO_TERM, TERM_NAMES
 from niche_sim.store import Result
 from niche_sim.view import palette
-from niche_sim.view.common import find_voxel_um, list_regimens, middle, name_moment
+from niche_sim.view.common import find_voxel_um, list_regimens, middle, name_moment, shorten
 from niche_sim.view.lattice import MOST_COLUMNS, draw_scale_bar
 from niche_sim.view.palette import FAINT, INK
 
@@ -75,7 +75,7 @@ def _draw_suitability(ax: Axes, panel: Panel, norm: Normalize) -> None:
     _paint(ax, panel, panel.maps["suitability"], palette.SUITABILITY, norm)
     means = [f"{label} {panel.row[f'suitability_{niche}']:.2f}" for niche, label in NICHES.items()]
     ax.set_xlabel("  ·  ".join(means), fontsize=10, color=INK, labelpad=4)
-    lines = [part for line in panel.note.replace(" every ", "\nevery ").split("\n") for part in wrap(line, 36)]
+    lines = [part for line in shorten(panel.note, 62).replace(" every ", "\nevery ").split("\n") for part in wrap(line, 36)]
     ax.set_title(panel.title, fontsize=13, pad=32)
     ax.text(0.5, 1.03, "\n".join(lines[:2]), transform=ax.transAxes, ha="center", va="bottom", fontsize=9, color=FAINT)
 
@@ -102,7 +102,7 @@ def _draw_bars(ax: Axes, panel: Panel, top: float) -> None:
 
 
 def _name_rows(axes: np.ndarray) -> None:
-    for row, text in enumerate(("suitability", "what limits each place most", "loss of suitability, −ln S")):
+    for row, text in enumerate(("suitability", "what limits each place most", "loss of suitability, −ln S (1)")):
         axes[row][0].set_ylabel(text, fontsize=11, labelpad=8)
     for ax in axes[2][1:]:
         ax.set_yticklabels([])
