@@ -281,6 +281,7 @@ def folder(tmp_path_factory):
 def test_the_folder_holds_what_was_found(folder):
     assert {path.name for path in folder.iterdir()} == {
         "markers.parquet", "summary.csv", "patients.csv", "resolved.yaml", "manifest.json", "figures",
+        "report.html",
     }  # fmt: skip
     markers = pd.read_parquet(folder / "markers.parquet")
     assert set(markers["arm"]) == {"control", "drug"} and set(markers["patient"]) == {0, 1}
@@ -301,7 +302,11 @@ def test_verify_hash_plot_know_a_cohort(folder, capsys):
     assert call("hash", folder) == 0
     assert call("plot", folder) == 0
     assert "markers.png" in capsys.readouterr().out
-    assert call("report", folder) == 2
+    before = (folder / "report.html").read_bytes()
+    assert call("report", folder) == 0
+    assert (folder / "report.html").read_bytes() == before
+    assert call("export", folder, "--to", folder.parent / "exported") == 2
+    assert "holds a cohort" in capsys.readouterr().err
     assert call("rerun", folder, "--out", folder.parent / "again") == 2
 
 

@@ -31,7 +31,7 @@ MOST_PATIENTS, MOST_NICHES, MOST_JOBS, MOST_TUMOURS = 100_000, 1000, 1024, 100_0
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to create.  [default: results/NAME_cohort]")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Replace one value; repeatable.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("--no-figures", is_flag=True, help="Skip the figure; `plot` makes it.")
+@click.option("--no-figures", is_flag=True, help="Skip figures and report; `plot` and `report` make them.")
 def cohort(
     experiment: str, patients: int, niches: int, tumours: int | None, seed: int | None, jobs: int | None, length: str | None,
     reference: str | None, out: Path | None, settings: tuple[str, ...], quiet: bool, no_figures: bool,
@@ -140,10 +140,12 @@ def _describe_tumours(found: Any, arms: list[str]) -> list[str]:
 
 def _draw(target: Path, progress: Any) -> None:
     from niche_sim.view.cohort import draw_cohort
+    from niche_sim.view.report import write_cohort_report
 
-    progress.say("drawing the figures")
+    progress.say("drawing the figures and the report")
     try:
         draw_cohort(target)
+        write_cohort_report(target)
     except ResourceError as error:
-        remedy = f"the results in {target} are complete; make room, then `niche-sim plot` draws them"
+        remedy = f"the results in {target} are complete; make room, then `niche-sim plot` and `niche-sim report` draw them"
         raise ResourceError(f"{error}\n{remedy}") from error

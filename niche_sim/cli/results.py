@@ -130,14 +130,28 @@ def _check_folder(directory: Path, out: Path | None) -> Path | None:
 
 @click.command(short_help="Write the report of a result.")
 @_FOLDER
-def report(directory: Path) -> None:
-    """Write the report of the result in DIR again: one HTML file that needs nothing else."""
-    _require_sound(directory)
-    if _is_cohort(directory):
-        raise InputError(f"{directory}: holds a cohort, which has no report; `niche-sim plot` draws its figures")
-    from niche_sim.view.report import write_report
+@click.option("--methods", is_flag=True, help="Print the methods as plain text instead, and write nothing.")
+def report(directory: Path, methods: bool) -> None:
+    """Write the report of the run or cohort in DIR again: one HTML file that needs nothing else, no network either.
 
-    click.echo(str(write_report(directory)))
+    It has what happened, charts to zoom and to read, the pictures of DIR/figures, the methods in sentences, every number
+    with its source, and the references.
+
+    \b
+    Examples:
+      niche-sim report results/e00
+      niche-sim report results/e00 --methods > methods.txt
+    """
+    _require_sound(directory)
+    if methods:
+        from niche_sim.store.manifest import read_manifest
+        from niche_sim.view.methods import print_methods
+
+        click.echo(print_methods(read_manifest(directory)), nl=False)
+        return
+    from niche_sim.view.report import write_cohort_report, write_report
+
+    click.echo(str((write_cohort_report if _is_cohort(directory) else write_report)(directory)))
 
 
 @click.command(short_help="Print the histomorphometry of a result.")

@@ -1,6 +1,9 @@
-"""The report of a result: one self-contained HTML page, and the summary that a run prints."""
+"""The report of a run or a cohort: one self-contained HTML page; and the summary that a run prints."""
 
 import base64
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,11 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from niche_sim.store import Result, load, replace_file
+from niche_sim.store.cohorts import load_cohort
+from niche_sim.view.charts import chart_cohort, chart_result, count_fates, list_arms
 from niche_sim.view.common import list_regimens, name_span, name_time
+from niche_sim.view.methods import write_methods
+from niche_sim.view.provenance import list_numbers, list_references
 
 TITLES = {
     "lattice": "The patch", "series": "Course in time", "fate": "Fate of the tumour cells",
@@ -30,6 +37,10 @@ CAPTIONS = {
     "place, and how much each term takes away at bone and beside vessels; a place that touches both counts in both bars.",
     "drug": "Drug on the surface of bone and buried under bone laid since; middle plane, each arm with a scale of its own.",
 }
+COHORT_CAPTION = (
+    "Markers: median of patients, band the middle half of them. Tumours: mean of patients, band its 95 % interval."
+)
+CHARTED = ("series", "fate")  # charts of the page instead of pictures
 ROWS = (
     ("dormant DTCs", "dormant", "{:.0f}"), ("cycling DTCs", "cycling", "{:.0f}"),
     ("  of clones from blood", "cycling_arrived", "{:.0f}"),
@@ -98,26 +109,87 @@ def find_divergence(result: Result) -> str:
     return f"Event by event the arms are identical until {name_time(hours)}; from then on they differ."
 
 
-def _describe(result: Result) -> dict[str, Any]:
-    mapping = result.experiment_mapping
-    return {
-        "arms": list_regimens(result),
-        "off": sorted(name for name, on in mapping.get("switches", {}).items() if on is False),
-        "length": name_span(mapping["time"]["length"]), "seed": mapping["seed"], "scene": mapping["scene"],
-    }  # fmt: skip
+def _tabulate_run(result: Result) -> list[dict[str, Any]]:
+    """Return the table of what happened: a row a quantity, a column an arm."""
+    arms = tabulate_arms(result) if len(result.series) else []
+    if not arms:
+        return []
+    rows: list[list[str]] = []
+    for number, (label, _, _) in enumerate(ROWS):
+        rows.append([label, *(f"{arm['rows'][number][1]} → {arm['rows'][number][2]}" for arm in arms)])
+    control = arms[0]["resorption"]
+    shares = [f" ({100 * arm['resorption'] / control:.0f} % of {arms[0]['arm']})" if control > 0 else "" for arm in arms]
+    shares[0] = ""
+    rows.append(["mean resorption (µm³/d)", *(f"{arm['resorption']:.0f}{share}" for arm, share in zip(arms, shares))])
+    rows += [[f"DTCs that {key}", *(str(arm["fate"][key]) for arm in arms)] for key in arms[0]["fate"]]
+    return [{"title": "", "head": ["from start to end", *(arm["arm"] for arm in arms)], "rows": rows, "note": ""}]
+
+
+def _spell(row: pd.Series, middle: str) -> str:
+    """Return a number with its interval and, where there is one, its ratio to the reference arm."""
+    text = f"{row[middle]:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
+    return text + (f", × {row['ratio']:.2f}" if np.isfinite(row["ratio"]) and row["ratio"] != 1.0 else "")
+
+
+def _tabulate(table: pd.DataFrame, arms: list[str], name: str, middle: str, title: str, note: str) -> dict[str, Any]:
+    last = table[table["time_h"] == table["time_h"].max()].dropna(subset=[middle])
+    rows = []
+    for (quantity, unit), held in last.groupby([name, "unit"], sort=False):
+        cells = held.set_index("arm")
+        label = f"{quantity} ({unit})".replace("_", " ")
+        rows.append([label, *(_spell(cells.loc[arm], middle) if arm in cells.index else "–" for arm in arms)])
+    heading = f"{title} at {name_time(float(table['time_h'].max()))}"
+    return {"title": heading, "head": ["", *arms], "rows": rows, "note": note}
+
+
+def _tabulate_cohort(cohort: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the tables of markers and tumours at the last visit."""
+    about, summary = cohort["manifest"], cohort["summary"]
+    ratio = f"× is the ratio to {about['reference']}."
+    markers = summary[summary["value"].isin(["measured", "relative"])]
+    markers = markers.assign(named=markers["marker"] + " " + markers["value"])
+    note = f"Median of patients, in brackets the middle 95 % of them; relative is over her own baseline. {ratio}"
+    tables = [_tabulate(markers, about["arms"], "named", "median", "Markers", note)]
+    if "tumours" in cohort:
+        note = f"Mean of patients, in brackets its 95 % bootstrap interval over patients. {ratio}"
+        tables.append(_tabulate(cohort["tumour_summary"], about["arms"], "quantity", "mean", "Tumours", note))
+    return tables
 
 
 def _read_figures(folder: Path) -> list[dict[str, str]]:
     figures = []
     for name, caption in CAPTIONS.items():
         path = folder / "figures" / f"{name}.png"
-        if path.exists():
-            figures.append({"title": TITLES[name], "caption": caption, "data": base64.b64encode(path.read_bytes()).decode()})
+        if name not in CHARTED and path.exists():
+            data = base64.b64encode(path.read_bytes()).decode()
+            figures.append({"name": name, "title": TITLES[name], "caption": caption, "data": data})
     return figures
 
 
+def _render(manifest: Mapping[str, Any], **parts: Any) -> bytes:
+    """Return the page. Only the scripts whose hashes it states run, and nothing is fetched, whatever a name holds."""
+    assets = files("niche_sim.view").joinpath("assets")
+    names = ("uPlot.iife.min.js", "report.js", "uPlot.min.css")
+    library, own, style = (assets.joinpath(name).read_text("utf-8") for name in names)
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in (library, own)]
+    sources = manifest["sources"]
+    contents = [("summary", "What happened")]
+    contents += [("course", "Course in time")] if parts["charts"] else []
+    contents += [(figure["name"], figure["title"]) for figure in parts["figures"]]
+    contents += [("methods", "Methods"), ("provenance", "What it rests on"), ("references", "References")]
+    environment = Environment(loader=PackageLoader("niche_sim", "view"), autoescape=True)
+    page = environment.get_template("report.html.j2").render(
+        manifest=manifest, library_js=library, own_js=own, library_css=style, captions=CAPTIONS, contents=contents,
+        hashes=" ".join(f"'sha256-{digest}'" for digest in digests), methods=write_methods(manifest),
+        numbers=list_numbers(sources), references=list_references(sources["papers"]), **parts,
+    )  # fmt: skip
+    return page.encode()
+
+
 def write_report(result_dir: Path) -> Path:
-    """Write `report.html` into a result: everything inline, nothing fetched.
+    """Write `report.html` into a run: everything inline, nothing fetched.
+
+    The same result, with the same figures in its folder, gives the same bytes.
 
     Parameters
     ----------
@@ -126,17 +198,47 @@ def write_report(result_dir: Path) -> Path:
     Returns
     -------
     Path
+
+    Raises
+    ------
+    InputError
+        The folder holds no run, or a table is not as it was written.
+    ResourceError
+        The disk is full; an older report stays as it was.
     """
     folder = Path(result_dir)
     result = load(folder)
-    environment = Environment(loader=PackageLoader("niche_sim", "view"), autoescape=True)
-    table = tabulate_arms(result) if len(result.series) else []
-    control = table[0]["resorption"] if table else 0.0
-    page = environment.get_template("report.html.j2").render(
-        manifest=result.manifest, about=_describe(result), table=table, control=control,
-        labels=[row[0] for row in ROWS], figures=_read_figures(folder), divergence=find_divergence(result),
-        finite=np.isfinite,
+    mapping = result.experiment_mapping
+    length = name_span(mapping["time"]["length"])
+    page = _render(
+        result.manifest, lead=f"One simulated patch of trabecular bone marrow over {length}, seed {mapping['seed']}:",
+        arms=list_arms(result.arms, list_regimens(result)), charts=chart_result(result), course=CAPTIONS["series"],
+        fates=count_fates(result), tables=_tabulate_run(result), figures=_read_figures(folder),
+        divergence=f"Arms start from one state and share every random draw. {find_divergence(result)}",
+        again="`niche-sim rerun THIS_FOLDER --out again` runs it again and compares the hashes.",
     )  # fmt: skip
+    return _keep(folder, page)
+
+
+def write_cohort_report(directory: Path) -> Path:
+    """Write `report.html` into the folder of a cohort; as `write_report`."""
+    cohort = load_cohort(Path(directory))
+    about = cohort["manifest"]
+    charts = chart_cohort(cohort)
+    niches = f"{about['niches']} niche{'s' if about['niches'] > 1 else ''} each"
+    lead = f"A cohort of {about['patients']} patients, {niches}, over "
+    lead += f"{name_span(about['configuration']['time']['length'])}, seed {about['seed']}:"
+    options = f"--patients {about['patients']} --niches {about['niches']} --tumours {about['tumours']}"
+    command = f"niche-sim cohort THIS_FOLDER/resolved.yaml {options} --reference {about['reference']}"
+    page = _render(
+        about, lead=lead, arms=charts["arms"], charts=charts, course=COHORT_CAPTION, fates=[], figures=[],
+        divergence="A patient is the same in every arm.", tables=_tabulate_cohort(cohort),
+        again=f"`{command}` runs it again; `niche-sim hash` tells whether the result is the same.",
+    )  # fmt: skip
+    return _keep(Path(directory), page)
+
+
+def _keep(folder: Path, page: bytes) -> Path:
     path = folder / "report.html"
-    replace_file(path, page.encode())
+    replace_file(path, page)
     return path
