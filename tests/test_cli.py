@@ -22,7 +22,8 @@ from niche_sim.store.checkpoints import SUFFIX
 
 HEAVY = ("numba", "pandas", "scipy.linalg", "scipy.stats", "pyarrow", "zarr", "matplotlib", "mesa")
 COMMANDS = (
-    "run", "cohort", "check", "plan", "sources", "schema", "list", "hash", "verify", "plot", "report", "follow", "view",
+    "run", "cohort", "check", "plan", "sources", "schema", "list", "hash", "verify", "plot", "report", "export", "follow",
+    "view",
 )  # fmt: skip
 
 

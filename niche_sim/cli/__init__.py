@@ -18,7 +18,7 @@ from niche_sim.cli.again import branch, rerun, resume, rng
 from niche_sim.cli.cohort import cohort
 from niche_sim.cli.follow import follow
 from niche_sim.cli.inspect import check, listing, plan, schema, sources
-from niche_sim.cli.results import hash_command, histomorphometry, plot, report, verify
+from niche_sim.cli.results import export, hash_command, histomorphometry, plot, report, verify
 from niche_sim.cli.run import ENGINE_THREAD, run
 from niche_sim.cli.trial import stats
 from niche_sim.cli.view import view
@@ -55,7 +55,7 @@ def cli() -> None:
 
 
 _COMMANDS = (
-    run, cohort, resume, branch, rerun, check, plan, sources, schema, listing, hash_command, verify, plot, report,
+    run, cohort, resume, branch, rerun, check, plan, sources, schema, listing, hash_command, verify, plot, report, export,
     follow, histomorphometry, stats, rng, view,
 )  # fmt: skip
 for _command in _COMMANDS:

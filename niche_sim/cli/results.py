@@ -1,4 +1,4 @@
-"""Commands that take a results folder: hash, verify, plot, report, histomorphometry."""
+"""Commands that take a results folder: hash, verify, plot, report, export, histomorphometry."""
 
 import json
 import math
@@ -152,6 +152,33 @@ def report(directory: Path, methods: bool) -> None:
     from niche_sim.view.report import write_cohort_report, write_report
 
     click.echo(str((write_cohort_report if _is_cohort(directory) else write_report)(directory)))
+
+
+@click.command(short_help="Write maps, fields and cells for ParaView and napari.")
+@_FOLDER
+@click.option("--to", "target", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Folder to create.")
+@click.option(
+    "--format", "kind", type=click.Choice(["vtk", "ome-zarr", "both"]), default="both", show_default=True,
+    help="vtk for ParaView, ome-zarr for napari.",
+)  # fmt: skip
+@click.option("--arm", "arms", multiple=True, metavar="ARM", help="This arm alone; repeatable.  [default: every arm]")
+def export(directory: Path, target: Path, kind: str, arms: tuple[str, ...]) -> None:
+    """Write what the run in DIR recorded of its lattice for other viewers, in 2-D and 3-D; lengths in um, times in h.
+
+    Maps need `record: pictures`, fields `record: fields`, cells either or `record: cells`. FOLDER appears whole or not at
+    all. docs/figures.md tells how to open it.
+
+    \b
+    Examples:
+      niche-sim export results/niche_3d --to paraview --format vtk
+      niche-sim export results/niche_3d --to napari --format ome-zarr --arm zoledronate
+    """
+    if directory.exists():
+        _require_sound(directory)
+    from niche_sim.view.export import export_result
+
+    for path in export_result(directory, target, format=kind, arms=arms):
+        click.echo(str(path))
 
 
 @click.command(short_help="Print the histomorphometry of a result.")

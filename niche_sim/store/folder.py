@@ -68,7 +68,7 @@ def _check_existing(directory: Path, target: Path) -> None:
         kind = "a file" if stat.S_ISREG(mode) else "a device or pipe"
         _refuse(directory, f"is {kind}, not a folder; choose another results folder")
     if any(target.iterdir()):
-        _refuse(directory, "already exists and is not empty; choose another folder with --out or remove it")
+        _refuse(directory, "already exists and is not empty; choose another folder or remove it")
     if target == Path.cwd():
         _refuse(directory, "is the current folder; name a new one")
 
