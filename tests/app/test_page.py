@@ -180,14 +180,14 @@ def test_hover_tells_and_click_follows(page):
 
 def test_a_dose_now(page):
     step(page, 2)
-    page.click(".niche-caption >> nth=0")
     open_panel(page, "dose")
     page.click(".open-dose-body button:has-text('untreated')")
+    page.locator(".open-dose-body", has_text="untreated changes from 2 d on.").wait_for()
     doses = marks(page, "dose")
     page.click("button:has-text('Give now')")
     page.wait_for_function("n => document.querySelectorAll('.niche-strip svg[data-kind=dose]').length === n", arg=doses + 1)
     assert arms(page) == ["untreated", "treated"]
-    page.fill(".open-dose-body input[type=text] >> nth=1", "4 mmol")
+    page.fill(".open-dose-body input[type=text] >> nth=2", "4 mmol")
     page.keyboard.press("Tab")
     page.click("button:has-text('Give now')")
     page.wait_for_selector(".open-dose-body .v-messages__message")
