@@ -26,9 +26,9 @@ from niche_sim.kinds import (
 from niche_sim.processes.death import write_hazards
 from niche_sim.processes.division import find_hazard
 from niche_sim.processes.endocrine import leave_growth
+from niche_sim.signals import DAY_H, begins_day, ticks_per_day
 from niche_sim.state import is_free
 
-DAY = 24.0  # h
 STRIDE = 7  # of the places for growth one in so many is looked at each day
 
 
@@ -54,17 +54,17 @@ def count_cells(state, rates, tick):
 @inner
 def survey_growth(state, rates, world, host, tick):
     """Once a day, add the hazards of division and death that a cycling cell would have at free places of marrow."""
-    day = int(tick.step * tick.hours / DAY)
-    if tick.step < 0 or day * DAY != tick.step * tick.hours or state.tally[N_SEEDED] == 0:
+    if tick.step < 0 or state.tally[N_SEEDED] == 0 or not begins_day(tick.step, tick.hours):
         return
     risk, voxels = state.risk, state.voxels
+    day = tick.step // ticks_per_day(tick.hours)
     for v in range(day % STRIDE, world.n, STRIDE):
         if not is_free(voxels, v):
             continue
         if rates.switches.death:
             write_hazards(state, rates, world, host, v, CYCLING, 0, risk[SPARE_RISK])
             for k in range(DIE_HYPOXIA):
-                risk[GROWTH_RISK, k] += risk[SPARE_RISK, k] * DAY
+                risk[GROWTH_RISK, k] += risk[SPARE_RISK, k] * DAY_H
         if rates.switches.division:
-            risk[GROWTH_RISK, DIVIDE] += find_hazard(state, rates, world, host, v, 0) * leave_growth(rates, host) * DAY
-        risk[GROWTH_RISK, N_OUTCOMES] += DAY
+            risk[GROWTH_RISK, DIVIDE] += find_hazard(state, rates, world, host, v, 0) * leave_growth(rates, host) * DAY_H
+        risk[GROWTH_RISK, N_OUTCOMES] += DAY_H

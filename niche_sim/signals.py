@@ -31,6 +31,12 @@ def free_rankl(rankl, opg, opg_half, blocked):
 
 
 @kernel
+def ticks_per_day(hours):
+    """Return the ticks of `hours` that make a day: the nearest whole number, at least 1."""
+    return max(int(round(DAY_H / hours)), 1)
+
+
+@kernel
 def begins_day(step, hours):
     """Tell whether tick `step` of `hours` begins a day: sources set once a day leave their fields alone in between."""
-    return step % max(int(round(DAY_H / hours)), 1) == 0
+    return step % ticks_per_day(hours) == 0

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from lab import DAY, Lab
 from test_switches import CHEMOTHERAPY, DOSES, lively
 
 import niche_sim as ns
 from niche_sim import simulation
 from niche_sim.errors import Interrupted
-from niche_sim.kinds import DORMANT, N_OUTCOMES
+from niche_sim.kinds import DORMANT, GROWTH_RISK, N_OUTCOMES, N_SEEDED
+from niche_sim.risk import STRIDE
 
 ROUTES = [f"wake_{route}" for route in ("spontaneous", "factors", "lining", "sprouting")]
 CAUSES = ("baseline", "deprivation", "chemotherapy", "drug", "immune", "phagocytosis")
@@ -84,3 +86,20 @@ def test_a_checkpoint_between_two_records_keeps_what_was_added_up():
     assert resumed.series.equals(whole.series)
     assert np.array_equal(resumed.final_hash_arrays["risk"], whole.final_hash_arrays["risk"])
     assert whole.final_hash_arrays["risk"][DORMANT, N_OUTCOMES] > 0
+
+
+@pytest.mark.parametrize(("hours", "in_a_day"), [(6.0, 4), (24.0 / 11.0, 11), (5.0, 5)])
+def test_growth_is_surveyed_once_a_day_whatever_the_tick(hours, in_a_day):
+    """In its first tick, every seventh place and each day the next; a day is the nearest whole number of ticks."""
+    lab = Lab(["death"], {}, rows="bone", hours=hours, ticks=STRIDE * in_a_day)
+    free = np.flatnonzero(lab.state.voxels.is_bone == 0)
+    lab.state.tally[N_SEEDED] = 1
+    for day in range(STRIDE):
+        for ticks in (1, in_a_day - 1):
+            lab.run(ticks)
+            assert lab.state.risk[GROWTH_RISK, N_OUTCOMES] == DAY * (free % STRIDE <= day).sum()
+
+
+def test_growth_is_not_surveyed_before_there_was_a_tumour():
+    lab = Lab(["death"], {}, ticks=4)
+    assert lab.run(4).state.risk[GROWTH_RISK, N_OUTCOMES] == 0.0
