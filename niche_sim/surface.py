@@ -3,7 +3,7 @@
 import math
 
 from niche_sim.kernel import inner, kernel
-from niche_sim.kinds import FORMING, OCCUPIED, PTHRP, RECRUITING, RESORBING
+from niche_sim.kinds import FORMING, OCCUPIED, PTHRP, RECRUITING, RESORBING, REVERSAL
 from niche_sim.lattice import displace
 from niche_sim.signals import free_rankl, hill, saturate
 
@@ -57,10 +57,14 @@ def has_quiescent_lining(state, world, v):
 
 
 @inner
-def _is_open(state, v):
-    """Tell whether an open BMU, one that does not form yet, holds voxel `v`, bone or eroded."""
-    owner = state.voxels.owner[v]
-    return owner >= 0 and state.bmus.phase[owner] != FORMING
+def _touches_phase(state, world, v, first, last):
+    """Tell whether a BMU in a phase from `first` to `last` holds voxel `v` or one beside it, bone or eroded."""
+    for face in range(-1, 2 * world.ndim):
+        w = v if face < 0 else world.neighbours[v, face]
+        owner = state.voxels.owner[w] if w >= 0 else -1
+        if owner >= 0 and first <= state.bmus.phase[owner] <= last:
+            return True
+    return False
 
 
 @inner
@@ -69,27 +73,13 @@ def touches_bmu(state, world, v):
 
     Bone that it has eroded counts as well: a cell over a pit has lost the lining under it, though it touches no bone.
     """
-    if _is_open(state, v):
-        return True
-    for face in range(2 * world.ndim):
-        w = world.neighbours[v, face]
-        if w >= 0 and _is_open(state, w):
-            return True
-    return False
+    return _touches_phase(state, world, v, RECRUITING, REVERSAL)
 
 
 @inner
 def touches_pit(state, world, v):
     """Tell whether marrow voxel `v` lies in or beside what a BMU holds while osteoclasts resorb there."""
-    owner = state.voxels.owner[v]
-    if owner >= 0 and state.bmus.phase[owner] == RESORBING:
-        return True
-    for face in range(2 * world.ndim):
-        w = world.neighbours[v, face]
-        owner = state.voxels.owner[w] if w >= 0 else -1
-        if owner >= 0 and state.bmus.phase[owner] == RESORBING:
-            return True
-    return False
+    return _touches_phase(state, world, v, RESORBING, RESORBING)
 
 
 @inner

@@ -8,7 +8,20 @@ import pytest
 
 from niche_sim.draws import run_key, uniform_pair
 from niche_sim.kernel import kernel
-from niche_sim.kinds import ADAPTED, CYCLING, DIE_HYPOXIA, DIVIDE, DTC, FORMING, N_SPROUTS, RESISTANT, RESORBING, VASCULAR
+from niche_sim.kinds import (
+    ADAPTED,
+    CYCLING,
+    DIE_HYPOXIA,
+    DIVIDE,
+    DTC,
+    FORMING,
+    N_SPROUTS,
+    RECRUITING,
+    RESISTANT,
+    RESORBING,
+    REVERSAL,
+    VASCULAR,
+)
 from niche_sim.lattice import build_world
 from niche_sim.processes import angiogenesis
 from niche_sim.processes.death import chemotherapy_hazard
@@ -20,7 +33,7 @@ from niche_sim.processes.remodelling import activation_response
 from niche_sim.processes.suitability import combine
 from niche_sim.signals import free_rankl, hill, saturate
 from niche_sim.state import add_cell, allocate_state
-from niche_sim.surface import touches_bmu
+from niche_sim.surface import touches_bmu, touches_pit
 
 DORMANCY = Dormancy(1e-5, 4e-4, 2e-4, 1e-4, 2.0, 3.0, 4.0, 2e-4, 1e-4, 0.5, 4e-4, 2e-4)
 
@@ -150,3 +163,18 @@ def test_a_bmu_beside_a_voxel_is_seen_whatever_the_order_of_its_faces(first):
     assert touches_bmu(state, world, 12)
     state.bmus.phase[:] = FORMING
     assert not touches_bmu(state, world, 12)
+
+
+@pytest.mark.parametrize("place", [12, 7, 17, 11, 13])
+def test_a_bmu_is_open_until_it_forms_and_a_pit_is_dug_while_it_resorbs(place):
+    """In the voxel itself (a cell over what was eroded) and beside it; not across a corner, and not without a BMU."""
+    world = build_world((1, 5, 5), 20.0, False)
+    state = allocate_state(world, cells=4, bmus=1, sectors=1, claim=1, drugs=1, log=4)
+    assert not touches_bmu(state, world, 12)
+    state.voxels.owner[[place, 6]] = 0
+    for phase in (RECRUITING, RESORBING, REVERSAL, FORMING):
+        state.bmus.phase[0] = phase
+        assert touches_bmu(state, world, 12) == (phase != FORMING)
+        assert touches_pit(state, world, 12) == (phase == RESORBING)
+    state.bmus.phase[0], state.voxels.owner[place] = RESORBING, -1
+    assert not touches_pit(state, world, 12) and not touches_bmu(state, world, 12)
