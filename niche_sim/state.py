@@ -388,13 +388,20 @@ def remove_cell(state, row):
 
 
 @inner
-def measure_fullness(state, world, kind, density):
-    """Return living cells of `kind` over the number that their `density` (per 20 um cube of marrow) gives: 1 at rest."""
-    count, marrow = 0, 0
-    for row in range(state.living[0]):
-        count += 1 if state.cells.kind[row] == kind else 0
+def count_marrow(state, world):
+    """Return the voxels of marrow."""
+    marrow = 0
     for v in range(world.n):
         marrow += 1 - int(state.voxels.is_bone[v])
+    return marrow
+
+
+@inner
+def measure_fullness(state, world, kind, density, marrow):
+    """Return living cells of `kind` over the number that `density` (per 20 um cube) gives in `marrow` voxels: 1 at rest."""
+    count = 0
+    for row in range(state.living[0]):
+        count += 1 if state.cells.kind[row] == kind else 0
     expected = density * marrow * count_cubes(world)
     return count / expected if expected > 0.0 else 1.0
 

@@ -49,28 +49,21 @@ UNITS = {"tumour_supply": "1/h", "lodging_rate": "1/h", "ctc_half_life": "h", "r
 
 
 @inner
-def _count_entrances(state, world):
-    entrances, marrow = 0, 0
+def _survey(state, world):
+    """Count marrow and its perivascular voxels (entrances), and sum the suitability of the entrances that are free."""
+    voxels, marrow, entrances, suitability = state.voxels, 0, 0, 0.0
     for v in range(world.n):
-        entrances += int(state.voxels.perivascular[v])
-        marrow += 1 - int(state.voxels.is_bone[v])
-    return entrances, marrow
+        marrow += 1 - int(voxels.is_bone[v])
+        entrances += int(voxels.perivascular[v])
+        if voxels.perivascular[v] == 1 and is_free(voxels, v):
+            suitability += voxels.suitability[v]
+    return marrow, entrances, suitability
 
 
 @inner
 def supply_rate(m, fullness):
     """Return macrophages that enter per resting macrophage (1/h), `fullness` of them being there; never negative."""
     return max(1.0 / m.residence + (1.0 - fullness) * (1.0 / m.refill_time - 1.0 / m.residence), 0.0)
-
-
-@inner
-def _find_lodging(state, world):
-    """Return the summed suitability of the free entrances."""
-    total = 0.0
-    for v in range(world.n):
-        if state.voxels.perivascular[v] == 1 and is_free(state.voxels, v):
-            total += state.voxels.suitability[v]
-    return total
 
 
 @inner
@@ -94,14 +87,14 @@ def _enter(state, rates, world, tick, v, kind):
 def run(state, rates, world, host, tick):
     """Let cells enter at free perivascular voxels: one competing draw a voxel for the three kinds."""
     a, on = rates.arrival, rates.switches
-    entrances, marrow = _count_entrances(state, world)
+    marrow, entrances, suitability = _survey(state, world)
     if entrances == 0:
         return
     share = marrow * count_cubes(world) / entrances
     precursors = share * rates.osteoclasts.precursor_density / rates.osteoclasts.precursor_residence
     m = rates.macrophages
-    macrophages = share * m.density * supply_rate(m, measure_fullness(state, world, MACROPHAGE, m.density))
-    lodged = a.lodging_rate * _find_lodging(state, world) / entrances if on.arrival and tick.step >= 0 else 0.0
+    macrophages = share * m.density * supply_rate(m, measure_fullness(state, world, MACROPHAGE, m.density, marrow))
+    lodged = a.lodging_rate * suitability / entrances if on.arrival and tick.step >= 0 else 0.0
     leaving = (math.log(2.0) / a.ctc_half_life + lodged) * tick.hours
     # What circulates turns over within a tick: its mean over the tick is what lodges.
     circulating = state.blood[0] * -math.expm1(-leaving) / leaving

@@ -33,7 +33,7 @@ from niche_sim.kinds import (
 )
 from niche_sim.lattice import displace
 from niche_sim.signals import saturate
-from niche_sim.state import add_cell, is_free, measure_fullness, move_cell, remove_cell, update_tissue
+from niche_sim.state import add_cell, count_marrow, is_free, measure_fullness, move_cell, remove_cell, update_tissue
 
 READS = (
     "voxels.owner", "voxels.sinusoid", "voxels.perivascular", "bmus.removed", "bmus.lost", "bmus.signal", "bmus.since",
@@ -122,7 +122,8 @@ def find_osteal_drive(state, rates, world):
     if not (on.osteal_support and on.macrophages):
         return 1.0
     # Of the whole patch: a macrophage wanders past many seams while one of them is filled.
-    return max(measure_fullness(state, world, MACROPHAGE, rates.macrophages.density), LEAST_DRIVE)
+    marrow = count_marrow(state, world)
+    return max(measure_fullness(state, world, MACROPHAGE, rates.macrophages.density, marrow), LEAST_DRIVE)
 
 
 @inner
