@@ -514,6 +514,8 @@ def test_mistakes_of_a_parameter_set(tmp_path):
 
 def test_unknown_names_are_input_errors():
     assert "no experiment or file" in str(only(problems_of(load_experiment, "nothing_like_it")))
+    assert "did you mean 'e01_turnover'?" in str(only(problems_of(load_experiment, "x01_turnover")))
+    assert "known: " in str(only(problems_of(load_parameters, "nothing_like_it")))
     assert "unknown drug" in str(only(problems_of(load_drug, "zoledronat")))
     assert "unknown parameter set" in str(only(problems_of(load_parameters, "humn")))
 

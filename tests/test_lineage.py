@@ -52,7 +52,8 @@ MADE = SimpleNamespace(arms={"only": None}, events=LIFE, length_h=100 * 24.0)
 
 @pytest.fixture(scope="module")
 def run():
-    return ns.run_experiment(ns.load_experiment(HERE / "lively.yaml"))
+    """A niche in which every fate is met; another seed is wanted if new draws change that."""
+    return ns.run_experiment(ns.load_experiment(HERE / "lively.yaml", seed=6))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,9 @@ def test_places_agree_with_what_drives_each_event(run):
                 assert row.place.endswith("perivascular")
             if row.cause == "lining":
                 assert row.place.startswith("remodelling")
-            if row.event in ("sleep", "seed"):  # a place that touches an open BMU besides is named after that
+            if row.event == "sleep":
+                assert row.place.startswith("endosteal") or row.place.endswith("perivascular")
+            if row.event == "seed":  # on resting bone; where that touches an open BMU besides, it is named after the BMU
                 assert row.place.startswith(("endosteal", "remodelling")) or row.place.endswith("perivascular")
             if row.cause in ("factors", "sprouting"):
                 assert row.tgf_beta_nmol_per_L > 0
@@ -186,7 +189,9 @@ def test_lineages_as_csv_and_newick(run):
     whole = [ns.follow(run, name) for name in run.arms]
     table = pd.read_csv(StringIO(encode_lineages(whole, "a.CSV").decode()), dtype={"ident": "u8"}, keep_default_na=False)
     assert len(table) == sum(len(lineage.cells) for lineage in whole)
-    assert {"died", "cycling"} <= set(table["fate"]) <= {"died", "left", "dormant", "cycling"}
+    assert set(table["fate"]) == {"died", "left", "dormant", "cycling"}
+    happened = run.events[run.events["kind"] == "dtc"]["event"].value_counts()
+    assert table["fate"].value_counts()[["died", "left"]].tolist() == happened[["death", "egress"]].tolist()
     trees = encode_lineages(whole, "a.nwk").decode().splitlines()
     assert len(trees) == sum((lineage.cells["generation"] == 0).sum() for lineage in whole)
     assert sum(tree.count(",") + 1 for tree in trees) == len(table)
@@ -246,13 +251,9 @@ def test_the_figure_shows_the_largest_clone_of_each_arm(folder):
     figure = lineage_figure(ns.load(folder))
     titles = [ax.get_title(loc="left") for ax in figure.axes]
     result = ns.load(folder)
-    for title, arm in zip(titles, result.arms, strict=True):
-        lesions = ns.list_lesions(result, arm).set_index("clone")["cells"]
-        named, clone = title.split(": clone ")
-        assert named == arm
-        # Where no clone has more than one cell left, the one that once had most is drawn.
-        assert lesions.max() == 1 or lesions[int(clone)] == lesions.max()
-    assert any(ns.list_lesions(result, arm)["cells"].max() > 1 for arm in result.arms)
+    lesions = {arm: ns.list_lesions(result, arm) for arm in result.arms}
+    assert titles == [f"{arm}: clone {found['clone'].iloc[0]}" for arm, found in lesions.items()]
+    assert all(found["cells"].iloc[0] == found["cells"].max() > 1 for found in lesions.values())
 
 
 def test_the_command_lists_tells_and_writes(folder, tmp_path, capsys):

@@ -7,6 +7,7 @@ import niche_sim as ns
 from niche_sim import simulation
 from niche_sim.errors import InputError, NumericalError
 from niche_sim.kinds import FULL, MINERAL_FORMED, MINERAL_REMOVED, MINERAL_START
+from niche_sim.schedule import Switches
 
 DRUG = [{"drug": "zoledronate", "dose": "4 mg", "interval": "7 d", "start": "0 d", "until": "21 d"}]
 
@@ -103,6 +104,23 @@ def test_events_tell_what_the_series_counts(run):
         assert (tumour["event"] == "birth").sum() == last["dtc_births"]
         assert (tumour["event"] == "sleep").sum() == last["dtc_sleeps"]
     assert (run.arms["drug"].events["event"] == "dose").sum() == 3
+
+
+@pytest.mark.parametrize("name", Switches._fields)
+def test_runs_with_each_process_and_effect_off_from_the_spin_up_on(name):
+    """Off from time 0 on: test_switches."""
+    time = {"length": "10 d", "tick": "6 h", "spin_up": "20 d"}
+    off = ns.run_experiment(make(time=time, switches={name: False}, record={"series": "5 d"}))
+    last = off.arms["drug"].series.iloc[-1]
+    assert np.isfinite(last["bone_volume_fraction"])
+    if name == "division":
+        assert last["dtc_births"] == 0
+    if name == "dormancy":
+        assert last["dtc_sleeps"] == 0
+    if name == "remodelling":
+        assert last["bmu_started"] == 0 and last["osteoclast_fusions"] == 0
+    if name in ("dosing", "bone_drug"):
+        assert last["drug_surface_fmol"] == 0
 
 
 def test_runs_in_three_dimensions():
