@@ -1,9 +1,9 @@
 """Macrophages, osteoclasts or both depleted: `python benchmarks/macrophage_depletion.py [SEEDS] [FOLDER]` prints it.
 
-The shipped experiment `macrophage_depletion` as it stands (`bone`), the same where bone does not turn over (`elsewhere`, for
-a site outside bone), without osteal support (`no osteal support`), and with tumour cells that come by blood from the first
-day of treatment instead of those at time 0 (`homing`). Matched seeds: each arm over the control of its seed, mean (standard
-error). With FOLDER, summary.csv and depletion.png are written there.
+The shipped experiment `macrophage_depletion` as it stands (`bone`), the same where bone does not turn over and RANKL primes
+no tumour cell (`elsewhere`, for a site outside bone), without osteal support (`no osteal support`), and with tumour cells
+that come by blood from the first day of treatment instead of those at time 0 (`homing`). Matched seeds: each arm over the
+control of its seed, mean (standard error). With FOLDER, summary.csv and depletion.png are written there.
 """
 
 import sys
@@ -18,7 +18,8 @@ import niche_sim as ns
 AT_ONCE = 3
 SETTINGS = {
     "bone": {},
-    "elsewhere": {"switches.remodelling": "false"},
+    # Denosumab stands for reveromycin A, which does not block RANKL: outside bone its block is not to reach tumour cells.
+    "elsewhere": {"switches.remodelling": "false", "switches.rankl_on_tumour": "false"},
     "no osteal support": {"switches.osteal_support": "false"},
     "homing": {"population.cycling_dtc": "0", "arrival.tumour_supply": "100 /yr"},
 }

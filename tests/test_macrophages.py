@@ -355,8 +355,8 @@ def test_fewer_tumour_cells_come_to_a_marrow_without_macrophages():
 
 
 def test_without_osteoclasts_a_tumour_outside_bone_grows_on_and_without_macrophages_it_does_not():
-    """As of metastases in muscle (Hiraoka et al.): a patch without turnover stands for a place that is not bone."""
+    """As of metastases in muscle (Hiraoka et al.): a patch without turnover, whose cells no RANKL primes, is not bone."""
     arms = ("control", "osteoclast_only", "mafia")
-    last = deplete(1, arms, **{"switches.remodelling": "false"})
+    last = deplete(1, arms, **{"switches.remodelling": "false", "switches.rankl_on_tumour": "false"})
     assert last["osteoclast_only"] == last["control"]
     assert last["control"]["tumour"] > 1.2 * last["mafia"]["tumour"]
