@@ -1,4 +1,6 @@
-"""Untreated bone over ten years: `python -m pytest -m deep tests/validation/test_bone.py -s` prints the table of ODD.md.
+"""Untreated bone over ten years: `python -m pytest -m deep tests/validation/test_bone.py -s` prints means and errors.
+
+Three cases, eight seeds each: 24 runs of some 40 s, four at once.
 
 Bands. Balance of a patch scatters between seeds; with the balance set to 1 the slope of bone volume must not differ
 from 0 by more than three standard errors of its mean over the seeds, nor by more than 0.5 % a year. The other bands are
@@ -17,7 +19,7 @@ from niche_sim.config import build_experiment
 from niche_sim.histomorphometry import AGREEMENT, estimate_all, list_quantities, read_references
 
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(3600)]
-SEEDS = (1, 2, 3, 4)
+SEEDS = range(1, 9)
 CASES = {
     "premenopausal": ("trabecula_premenopausal", "367 pmol/L", 0.13),
     "early_postmenopausal": ("trabecula_premenopausal", "73 pmol/L", 0.24),
@@ -73,8 +75,8 @@ def test_balanced_bone_stays_bone(table):
 
 @pytest.mark.parametrize("case", list(CASES))
 def test_activation_frequency_is_as_set(table, case):
-    """Some 80 to 230 births a run give a standard error of 5 % on four seeds at the lowest frequency."""
-    assert table.loc[case, "Ac.f"].mean() == pytest.approx(CASES[case][2], rel=0.15)
+    """Some 80 to 230 births a run give a standard error of 4 % on eight seeds at the lowest frequency."""
+    assert table.loc[case, "Ac.f"].mean() == pytest.approx(CASES[case][2], rel=0.1)
 
 
 @pytest.mark.parametrize("case", list(CASES))
@@ -95,6 +97,7 @@ PREMENOPAUSAL = read_references("pre")
 MISSED = {
     "Tb.Sp": "by the plate model it follows from BV/TV and Tb.Th, whose literature excludes it",
     "ES/BS": "it is activation frequency times period: 0.13 /yr and at most seven weeks cannot give 2 %",
+    "Ac.f": "0.122 +- 0.004 /yr; 0.125 +- 0.002 of 24 seeds: 4 % below what is set",
 }
 
 
@@ -117,6 +120,14 @@ def test_eroded_surface_is_activation_frequency_times_period(table, case):
 
 
 def test_bone_is_lost_after_menopause_and_faster_at_higher_turnover(table):
-    early = table.loc["early_postmenopausal", "volume_slope_percent_per_yr"].mean()
-    late = table.loc["postmenopausal", "volume_slope_percent_per_yr"].mean()
-    assert -3.3 < late < early < -0.3
+    """Beyond two standard errors; no faster than in women in the two years after the last period (Sowers et al. 2010)."""
+    early, late = (table.loc[case, "volume_slope_percent_per_yr"] for case in ("early_postmenopausal", "postmenopausal"))
+    assert -3.3 < late.mean() < early.mean() < 0.0
+    assert early.mean() + 2 * early.sem() < 0.0
+    assert late.mean() + 2 * np.hypot(late.sem(), early.sem()) < early.mean()
+
+
+@pytest.mark.xfail(strict=True, reason="-0.24 +- 0.04 % a year, with oestradiol held at that of the first year")
+def test_bone_is_lost_early_after_menopause_at_the_published_pace(table):
+    """Of women 3.3 % a year in years 0 to 2 after the last period, 1.1 % in 2 to 7 (spine, DXA; Sowers et al. 2010)."""
+    assert table.loc["early_postmenopausal", "volume_slope_percent_per_yr"].mean() < -1.1
