@@ -21,7 +21,7 @@ from niche_sim.config.choices import (
     shorten,
     write_fields,
 )
-from niche_sim.config.courses import begin_courses, end_courses
+from niche_sim.config.courses import begin_courses, end_courses, tidy_time
 from niche_sim.config.editing import (
     add_arm,
     change_parameters,
@@ -37,6 +37,7 @@ from niche_sim.errors import InputError
 from niche_sim.regimens import schedule_doses
 from niche_sim.simulation import run_experiment
 from niche_sim.store import write_yaml
+from niche_sim.units import convert, write
 
 ROOT = Path(__file__).resolve().parent.parent
 DAY = 24.0
@@ -373,6 +374,16 @@ def test_what_was_given_and_what_is_left_are_the_course(course, moment_h):
     past, rest = list_given(end_courses([course], moment_h)), list_given(begin_courses([course], moment_h, 1200.0))
     assert past == [dose for dose in whole if dose[0] < moment_h]
     assert rest == [dose for dose in whole if dose[0] >= moment_h]
+
+
+@given(st.one_of(st.integers(0, 10**6).map(float), st.floats(0, 1e6), st.integers(0, 4000).map(lambda n: n / 60)))
+def test_a_time_written_for_reading_is_the_same_time(hours):
+    assert convert(tidy_time(str(write(hours, "h"))), "h") == hours
+
+
+def test_times_are_written_in_days_and_minutes_where_they_are_short():
+    hours = ("672 h", "0.25 h", "36 h", "6 h", "0 h", "25 h", "4 mg", "soon")
+    assert [tidy_time(text) for text in hours] == ["28 d", "15 min", "1.5 d", "6 h", "0 h", "25 h", "4 mg", "soon"]
 
 
 # ------------------------------------------------------------------ choices

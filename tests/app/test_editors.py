@@ -357,10 +357,12 @@ def test_each_arm_keeps_its_colour_and_each_panel_its_unit():
     told = {name: (heading, unit) for name, heading, unit in SERIES}
     for name, title, axis in zip(DEFAULT, option["title"], option["xAxis"]):
         assert all(words in title["text"] for words in told[name])
-        assert axis["axisPointer"]["label"]["formatter"] == f"{{value}} d: {told[name][0]}, {told[name][1]}"
+        assert axis["axisPointer"]["label"]["formatter"] == f"{{value}} d: {told[name][0]}"
     marks = [line["markLine"]["data"] for line in option["series"] if "markLine" in line]
     assert marks == [[{"xAxis": 100.0}]] * 4
     assert {line["lineStyle"]["type"] for line in lines} == {"solid", "dotted"}
+    assert [line["unit"] for line in lines if line["name"] == "b" and "unit" in line] == ["cells", "cells", "cells", "%"]
+    assert len({line["id"] for line in option["series"]}) == len(option["series"])
     last = [line["data"][-1] for line in lines if line["name"] == "b" and line["xAxisIndex"] == 0]
     assert last == [[399.0, float(frame()["dormant"].iloc[-1])]]
     bone = next(line for line in lines if line["xAxisIndex"] == 3)
@@ -382,13 +384,13 @@ def test_other_series_can_be_chosen():
     box, _ = solara.render(SeriesView({"a": frame()}, 240.0, on_names=told.append), handle_error=False)
 
     def list_charts():
-        return [widget for widget in walk(box) if isinstance(widget, solara.components.echarts.EchartsWidget)]
+        return [json.loads(widget.option) for widget in walk(box) if hasattr(widget, "option")]
 
     select = next(widget for widget in walk(box) if isinstance(widget, vw.Select))
     assert select.v_model == list(DEFAULT) and len(select.items) == len(SERIES)
-    assert len(list_charts()[0].option["title"]) == 4
+    assert len(list_charts()[0]["title"]) == 4
     select.v_model = ["osteoblasts", "dormant"]
     assert told == [["dormant", "osteoblasts"]]
-    assert [title["text"][3:8] for title in list_charts()[0].option["title"]] == ["Dorma", "Osteo"]
+    assert [title["text"][3:8] for title in list_charts()[0]["title"]] == ["Dorma", "Osteo"]
     select.v_model = []
     assert list_charts() == []

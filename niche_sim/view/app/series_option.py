@@ -1,6 +1,7 @@
 """Series as an ECharts option: a panel a series, a line an arm, thinned to what a screen can show."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,7 +58,7 @@ def build_option(
     frames: Mapping[str, Rows], names: Sequence[str], now_h: float | None = None, *, columns: int = 1,
     end_h: float | None = None, arms: Sequence[str] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the option of a chart.
+    """Return the option of a chart; `unit` of a line is for `series.vue`.
 
     Parameters
     ----------
@@ -86,15 +87,14 @@ def build_option(
         "legend": {"data": list(frames), "bottom": 0, "icon": "rect", "itemWidth": 18, "itemHeight": 3, "type": "scroll"},
         "title": [], "grid": [], "xAxis": [], "yAxis": [], "series": [],
     }  # fmt: skip
-    rows = -(-len(panels) // columns)
     for i, (name, heading, measure) in enumerate(panels):
-        _add_panel(option, i, heading, measure, columns, rows, longest / scale, unit)
+        _add_panel(option, i, heading, measure, columns, longest / scale, unit if i + columns >= len(panels) else "", unit)
         for arm, frame in prepared.items():
             look = pick_arm(order.index(arm))
             if name in frame:
-                option["series"].append(_draw(arm, frame, name, i, look, scale))
+                option["series"].append(_draw(arm, frame, name, i, look, scale, name_unit(measure)))
             if DOTTED.get(name) in frame and frame[DOTTED[name]].any():
-                option["series"].append(_draw(arm, frame, DOTTED[name], i, look, scale, dotted=True))
+                option["series"].append(_draw(arm, frame, DOTTED[name], i, look, scale, "", dotted=True))
         if now_h is not None:
             option["series"].append(_mark(i, now_h / scale))
     return option
@@ -106,7 +106,7 @@ def measure_height(count: int, columns: int) -> int:
 
 
 def _add_panel(
-    option: dict[str, Any], i: int, heading: str, measure: str, columns: int, rows: int, end: float, unit: str
+    option: dict[str, Any], i: int, heading: str, measure: str, columns: int, end: float, below: str, unit: str
 ) -> None:
     row, column = divmod(i, columns)
     left, width = 100.0 * column / columns, 100.0 / columns
@@ -127,17 +127,31 @@ def _add_panel(
         "splitNumber": 4,
         "axisLine": {"onZero": False},
     }
-    x |= {"name": unit if row == rows - 1 else "", "nameLocation": "middle", "nameGap": 20, "nameTextStyle": words}
+    x |= {"name": below, "nameLocation": "middle", "nameGap": 20, "nameTextStyle": words}
     # The heading of the box under the mouse.
-    x["axisPointer"] = {"label": {"formatter": f"{{value}} {unit}: {heading}, {measure}", "precision": 2}}
+    x["axisPointer"] = {"label": {"formatter": f"{{value}} {unit}: {heading}", "precision": 2}}
     # An end that is no round number would be written out in full beside the last round one.
     option["xAxis"].append(axis | x | {"axisLabel": words | {"showMaxLabel": round(end, 2) == end}})
     lines = {"splitNumber": 3, "splitLine": {"lineStyle": {"color": "#eceef0"}}}
     option["yAxis"].append(axis | lines | ({} if heading == "Bone volume" else {"min": 0}))
 
 
+def name_unit(measure: str) -> str:
+    """Return the unit that a panel's measure begins with, such as "nmol/L" of "nmol/L, at recorded times"."""
+    words = re.split("[;,]", measure)[0].strip()
+    return "" if words == "0 to 1" else "%" if words.startswith("%") else words
+
+
 def _draw(
-    arm: str, frame: pd.DataFrame, name: str, i: int, look: Mapping[str, Any], scale: float, *, dotted: bool = False
+    arm: str,
+    frame: pd.DataFrame,
+    name: str,
+    i: int,
+    look: Mapping[str, Any],
+    scale: float,
+    unit: str,
+    *,
+    dotted: bool = False,
 ) -> dict[str, Any]:
     values = smooth(frame, name).to_numpy(float)
     times = frame["time_h"].to_numpy(float) / scale
@@ -146,16 +160,18 @@ def _draw(
     pairs = zip(times[kept].tolist(), values[kept].tolist())
     points = [[float(f"{t:.5g}"), None if math.isnan(y) else float(f"{y:.5g}")] for t, y in pairs]
     style = "dotted" if dotted else _TYPES[look["linestyle"]]
-    return {
-        "type": "line", "name": arm, "data": points, "xAxisIndex": i, "yAxisIndex": i, "showSymbol": False, "silent": True,
-        "step": "end" if name.startswith(("dormant", "cycling")) else False, "color": look["color"],
+    line = {
+        "type": "line", "id": f"{arm} {name}", "name": arm, "data": points, "xAxisIndex": i, "yAxisIndex": i,
+        "showSymbol": False, "silent": True, "color": look["color"],
+        "step": "end" if name.startswith(("dormant", "cycling")) else False,
         "lineStyle": {"width": 1 if dotted else 1.8, "type": style},
     }  # fmt: skip
+    return line | ({"tooltip": {"show": False}} if dotted else {"unit": unit})
 
 
 def _mark(i: int, now: float) -> dict[str, Any]:
     line = {"symbol": "none", "silent": True, "animation": False, "label": {"show": False}, "data": [{"xAxis": now}]}
     return {
-        "type": "line", "data": [], "xAxisIndex": i, "yAxisIndex": i, "tooltip": {"show": False},
+        "type": "line", "id": f"now {i}", "data": [], "xAxisIndex": i, "yAxisIndex": i, "tooltip": {"show": False},
         "markLine": line | {"lineStyle": {"color": FAINT, "type": "dashed", "width": 1}},
     }  # fmt: skip

@@ -1,5 +1,6 @@
 """Live series: which of them, one line an arm, and where the time shown is."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 
 import reacton.ipyvuetify as v
@@ -7,6 +8,10 @@ import solara
 
 from niche_sim.view.app.series_option import DEFAULT, Rows, build_option, measure_height
 from niche_sim.view.series import SERIES
+
+
+@solara.component_vue("series.vue", vuetify=False)
+def _Chart(option: str, height: int, label: str) -> None: ...
 
 
 @solara.component
@@ -48,7 +53,10 @@ def SeriesView(
         )  # fmt: skip
         if chosen and frames:
             option = build_option(frames, chosen, now_h, columns=columns, end_h=end_h, arms=arms)
-            style = f"height: {measure_height(len(chosen), columns)}px; width: 100%"
-            solara.FigureEcharts(option, attributes={"style": style, "role": "img"}, responsive=True)
+            headings = ", ".join(heading for name, heading, _ in SERIES if name in chosen)
+            _Chart(
+                option=json.dumps(option, allow_nan=False, separators=(",", ":")),
+                height=measure_height(len(chosen), columns), label=f"Courses of {headings}, by arm",
+            )  # fmt: skip
         else:
             v.Html(tag="div", children=["Choose a series."], style_="padding: 12px; color: #686d73")
