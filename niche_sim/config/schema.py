@@ -151,7 +151,7 @@ class CourseModel(Strict):
     infusion_h: Annotated[float, quantity("0 h", "24 h", unit="h")] | None = Field(
         alias="infusion", default=None, title="Infused over"
     )
-    doses: Annotated[int, whole(1, MOST_DOSES)] | None = Field(default=None, title="Number of doses")
+    doses: Annotated[int, whole(1, MOST_DOSES)] | None = Field(default=None, title="No. of doses")
     cycle_h: Annotated[float, quantity("1 d", "100 yr", unit="h")] | None = Field(
         alias="cycle", default=None, title="New cycle every"
     )

@@ -222,7 +222,7 @@ def test_a_regimen_is_edited_course_by_course(mapping):
     assert [field.v_model for field in page.all(vw.TextField, label="Dose")] == ["4 mg", "1600 mg"]
     assert page.all(vw.Select, label="Route")[1].items == ["oral", "iv"]
     page.type("Repeated every", "1 d", 1)
-    page.type("Number of doses", "14", 1)
+    page.type("No. of doses", "14", 1)
     page.click("Duplicate this course", 1)
     page.type("First dose at", "200 d", 2)
     page.click("Remove this course", 0)
@@ -239,10 +239,10 @@ def test_mistakes_of_a_regimen_stand_at_their_fields(mapping):
     page = Page(RegimenEditor, mapping, ARM, MOMENT_H)
     page.type("Dose", "4")
     page.type("First dose at", "50 d")
-    page.type("Number of doses", "some")
+    page.type("No. of doses", "some")
     page.click("Apply")
     assert page.handed == []
-    told = {"Dose": "missing unit", "First dose at": "is past: it is 100 d", "Number of doses": "whole number"}
+    told = {"Dose": "missing unit", "First dose at": "is past: it is 100 d", "No. of doses": "whole number"}
     assert page.mistakes().keys() == told.keys() and all(words in page.mistakes()[key] for key, words in told.items())
     page.click("Revert")
     assert page.mistakes() == {} and page.one(vw.TextField, label="Dose").v_model == "4 mg"
@@ -375,6 +375,8 @@ def test_rows_may_be_a_table_or_mappings_and_long_times_are_years():
     assert option == build_option({"a": table.to_dict("records")}, names)
     assert max(len(line["data"]) for line in option["series"]) <= MOST_POINTS < len(table)
     assert option["xAxis"][0]["max"] == pytest.approx(1499 * 24 / 8766) and option["xAxis"][1]["name"] == "yr"
+    first = [line["showSymbol"] for line in build_option({"a": table[:1]}, names)["series"]]
+    assert first == [True, True] and not any(line["showSymbol"] for line in option["series"])  # one point makes no line
     assert build_option({"a": []}, names, 0.0)["xAxis"][0]["max"] == 1
     assert [line for line in build_option({"a": table}, ["macrophages"])["series"] if line["data"]] == []
 

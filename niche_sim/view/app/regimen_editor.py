@@ -23,7 +23,7 @@ from niche_sim.view.app.widgets import CHANGED, STYLE, TextField, begins, show_m
 from niche_sim.view.common import describe_regimen
 
 Texts = dict[str, str]
-_GRID = "display: grid; grid-template-columns: repeat(auto-fill, minmax(160px, 1fr)); gap: 10px 12px"
+_GRID = "display: grid; grid-template-columns: repeat(auto-fill, minmax(132px, 1fr)); gap: 10px"
 FIRST = ("drug", "dose", "route", "infusion", "start", "interval", "until", "doses")
 """Fields in the order in which one thinks of them; the others most courses leave as they are."""
 EMPTY = {

@@ -162,7 +162,7 @@ def _draw(
     style = "dotted" if dotted else _TYPES[look["linestyle"]]
     line = {
         "type": "line", "id": f"{arm} {name}", "name": arm, "data": points, "xAxisIndex": i, "yAxisIndex": i,
-        "showSymbol": False, "silent": True, "color": look["color"],
+        "showSymbol": len(points) == 1, "silent": True, "color": look["color"],
         "step": "end" if name.startswith(("dormant", "cycling")) else False,
         "lineStyle": {"width": 1 if dotted else 1.8, "type": style},
     }  # fmt: skip
