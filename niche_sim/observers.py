@@ -241,5 +241,9 @@ MAPS: dict[str, Callable[[State, Any, World], np.ndarray]] = {
 
 
 def draw_maps(state: State, rates: Any, world: World, names: Iterable[str] = tuple(MAPS)) -> dict[str, np.ndarray]:
-    """Return copies of the maps that a picture needs, each of shape (nz, ny, nx); all of MAPS unless told."""
-    return {name: MAPS[name](state, rates, world).reshape(world.nz, world.ny, world.nx) for name in names}
+    """Return copies of the maps that a picture needs, each of shape (nz, ny, nx); all of MAPS unless told.
+
+    Numbers are in single precision, which tells every quantum of mineral from the next: a picture takes 23 bytes a voxel.
+    """
+    maps = {name: MAPS[name](state, rates, world).reshape(world.nz, world.ny, world.nx) for name in names}
+    return {name: array.astype(np.float32) if array.dtype.kind == "f" else array for name, array in maps.items()}

@@ -144,7 +144,7 @@ def take_frame(
     elif overlay is not None:
         find_overlay(overlay)
         names.append(overlay)
-    maps |= _as_single(draw_maps(state, rates, world, names))
+    maps |= draw_maps(state, rates, world, names)
     cells = _take_cells(state, world)
     _seal([*maps.values(), *cells])
     return Frame(arm, time_h, world.voxel_um, maps, cells)
