@@ -65,7 +65,7 @@ class Recorder:
         self.at = {
             "series": list_steps(record.series_h, hours, steps), "cells": list_steps(record.cells_h, hours, steps),
             "fields": list_steps(record.fields_h, hours, steps), "ledgers": list_steps(record.ledgers_h, hours, steps),
-            "maps": {round(t / hours) for t in record.pictures_h if round(t / hours) <= steps},
+            "maps": list_moments(record.pictures_h, hours, steps),
         }  # fmt: skip
         self.before: Before | None = None
         self._clear()
@@ -142,10 +142,10 @@ class Recorder:
         events = stack([*(part.events for part in self.segments), doses] if self.want_events else [])
         if len(events):
             events = events.sort_values("step", kind="stable").reset_index(drop=True)
-        stacked = np.concatenate([part.fields for part in self.segments])
+        stacked = _join([part.fields for part in self.segments])
         fields = {name: stacked[:, f].reshape(shape) for f, name in enumerate(FIELD_NAMES)} if len(stacked) else {}
         drawn = [part.maps for part in self.segments if part.maps]
-        maps = {name: np.concatenate([part[name] for part in drawn]) for name in drawn[0]} if drawn else {}
+        maps = {name: _join([part[name] for part in drawn]) for name in drawn[0]} if drawn else {}
         return ArmResult(
             series=_with_arm(arm, stack([part.series for part in self.segments])), events=_with_arm(arm, events),
             bmus=_with_arm(arm, stack([part.bmus for part in self.segments])),
@@ -164,10 +164,22 @@ def list_steps(interval_h: float | None, hours: float, steps: int) -> set[int]:
     return set(range(0, steps + 1, max(1, round(interval_h / hours)))) | {steps}
 
 
+def list_moments(moments: float | Sequence[float], hours: float, steps: int) -> set[int]:
+    """Return the steps up to `steps` of a list of times (h), or of the interval between them."""
+    if isinstance(moments, float):
+        return list_steps(moments, hours, steps)
+    return {round(time / hours) for time in moments if round(time / hours) <= steps}
+
+
 def stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return frames one below the other, empty ones left out."""
     kept = [frame for frame in frames if len(frame)]
     return pd.concat(kept, ignore_index=True) if kept else pd.DataFrame()
+
+
+def _join(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return snapshots one after the other; those of one segment as they are, for they can be large."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _with_arm(arm: str, frame: pd.DataFrame) -> pd.DataFrame:

@@ -298,6 +298,16 @@ def test_settings_reach_keys_parameters_and_named_files(tmp_path):
     assert build_experiment(experiment.resolved()) == experiment
 
 
+def test_pictures_by_an_interval(tmp_path):
+    path = write(tmp_path, TEXT)
+    weekly = load_experiment(path, sets={"record.pictures": "7 d"})
+    assert weekly.record.pictures_h == 168.0
+    assert weekly.resolved()["record"]["pictures"] == "168 h"
+    assert build_experiment(weekly.resolved()) == weekly
+    assert load_experiment(path, sets={"record.pictures": "7 d"}, length="20 d").record.pictures_h == 168.0
+    assert load_experiment(path, sets={"record.pictures": "false"}).record.pictures_h == []
+
+
 def test_settings_reach_a_shipped_drug(tmp_path):
     experiment = load_experiment(write(tmp_path, TEXT), sets={"drugs.zoledronate.skeleton.affinity.value": "3e6 L/mol"})
     assert experiment.host_drugs()["zoledronate"].affinity == pytest.approx(3e-3)
@@ -433,6 +443,11 @@ def test_every_mistake_of_a_file_is_reported_at_once(tmp_path):
         ({"seed": True}, "seed", "expected a whole number"),
         ({"seed": 1.0}, "seed", "expected a whole number"),
         ({"record": {"pictures": ["3 yr"]}}, "record.pictures.0", "'3 yr' is after the end of the run, '2 yr'"),
+        ({"record": {"pictures": "12 h"}}, "record.pictures", "gives 1,462 pictures, at most 1000 are kept; take 18 h"),
+        ({"record": {"pictures": "7 h"}}, "record.pictures", "not a whole number of ticks"),
+        ({"record": {"pictures": 7}}, "record.pictures", "missing unit: expected a time"),
+        ({"record": {"pictures": ["0 d", 7]}}, "record.pictures.1", "missing unit: expected a time"),
+        ({"record": {"pictures": ["0 d"] * 1001}}, "record.pictures", "at most 1000 entries"),
         ({"record": {"series": "7 h"}}, "record.series", "not a whole number of ticks"),
         ({"record": {"events": 1}}, "record.events", "expected true or false"),
         ({"population": {"dormant_dtc": 9000}}, "population.dormant_dtc", "do not fit into some 8500 voxels"),
@@ -745,6 +760,8 @@ def test_schema_accepts_what_the_gate_accepts_and_knows_the_names():
     check = jsonschema.Draft202012Validator(schema)
     assert list(check.iter_errors(VALID)) == []
     assert list(check.iter_errors(build_experiment(VALID).resolved())) == []
+    for pictures in ("7 d", False, ["0 d", "30 d"]):
+        assert list(check.iter_errors(VALID | {"record": {"pictures": pictures}})) == []
     for wrong in (
         {"titel": "x"},
         {"seed": "1"},
@@ -752,6 +769,7 @@ def test_schema_accepts_what_the_gate_accepts_and_knows_the_names():
         {"switches": {"divsion": True}},
         {"patient": "nobody"},
         {"override": {"dormancy.exit_rat": 1}},
+        {"record": {"pictures": 7}},
     ):
         assert list(check.iter_errors(VALID | wrong)), wrong
 

@@ -172,6 +172,11 @@ def test_what_is_cut_loses_what_comes_later_only(mapping):
     assert cut_to(mapping, 6.0, ["untreated", "treated"])["arms"].keys() == {"untreated", "treated"}
 
 
+def test_what_is_cut_keeps_the_interval_of_its_pictures(mapping):
+    every_day = dict(mapping) | {"record": dict(mapping["record"]) | {"pictures": "24 h"}}
+    assert cut_to(every_day, 48.0, list(mapping["arms"])[:1])["record"]["pictures"] == "24 h"
+
+
 @pytest.mark.parametrize(
     ("time_h", "arms", "told"),
     [(0, ["treated"], "nothing has been"), (7.0, ["treated"], "whole number of ticks"), (6.0, ["x"], "no arm 'x'")],

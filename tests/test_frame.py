@@ -6,7 +6,7 @@ from test_view import save
 
 import niche_sim as ns
 from niche_sim.errors import InputError
-from niche_sim.kinds import DORMANT, DTC, FIELD_NAMES, KIND_NAMES, MODE_NAMES
+from niche_sim.kinds import DORMANT, DTC, FIELD_NAMES, FULL, KIND_NAMES, MODE_NAMES
 from niche_sim.lattice import build_world
 from niche_sim.scenes import build_scene
 from niche_sim.simulation import build_rates
@@ -73,6 +73,23 @@ def test_recorded_cells_are_where_the_table_says(result):
         cells = frame.cells
         assert named[ident] == (KIND_NAMES[cells.kind[i]], cells.z[i], cells.y[i], cells.x[i])
     assert set(np.unique(frame.cells.mode)) <= set(range(len(MODE_NAMES)))
+
+
+def test_an_interval_records_the_start_every_interval_and_the_end(tmp_path):
+    weekly = save(tmp_path / "weekly", arms={"only": {}}, record={"pictures": "18 h", "fields": False}, population={})
+    assert list_frames(weekly, "only").tolist() == [0.0, 18.0, 36.0, 48.0]
+    assert set(weekly.cells["time_h"]) == {0.0, 18.0, 36.0, 48.0}
+    assert len({read_frame(weekly, "only", i).cells.ident.tobytes() for i in range(4)}) > 1
+
+
+def test_single_precision_keeps_every_quantum_of_mineral(result):
+    quanta = np.arange(FULL + 1)
+    assert np.array_equal(np.rint((quanta / FULL).astype(np.float32).astype(float) * FULL), quanta)
+    assert not ((quanta / FULL).astype(np.float32) >= 0.5)[: FULL // 2].any()  # marrow stays marrow
+    for name in ("mineral", "suitability", "drug_surface", "drug_buried"):
+        assert result.maps("drug", name).dtype == np.float32
+    stored = np.rint(result.maps("drug", "mineral")[-1].ravel().astype(float) * FULL)
+    np.testing.assert_array_equal(stored, result.final_state("drug")["voxels.mineral"])
 
 
 def test_times_that_can_be_replayed(result):

@@ -40,6 +40,18 @@ def test_the_forecast_is_near_what_the_built_state_needs(scene):
     assert plan.forecast_memory(experiment, 2) == pytest.approx(need, rel=0.1)
 
 
+def test_pictures_by_an_interval_are_counted_as_if_listed():
+    sets = {"scene": "trabecula_small", "population.dormant_dtc": "8", "time.length": "25 d"}
+    listed = [6 * 24 * k for k in range(5)] + [600]  # the end is a picture too
+    needs = [
+        plan.estimate(ns.load_experiment("e00_zoledronate_niche", sets=sets | {"record.pictures": text}), 1)
+        for text in ("6 d", str([f"{hours} h" for hours in listed]).replace("'", '"'), "false")
+    ]
+    assert needs[0] == needs[1]
+    for name in ("memory_bytes", "disk_bytes"):
+        assert needs[0][name] > needs[2][name]
+
+
 def test_what_does_not_fit_is_refused_before_it_is_built(monkeypatch):
     sets = {"scene": "trabecula_3d", "scene.size": '["5 mm", "5 mm", "5 mm"]'}
     experiment = ns.load_experiment("e00_zoledronate_niche", sets=sets)

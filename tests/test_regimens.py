@@ -149,6 +149,16 @@ def test_phases_follow_each_other():
     assert days == [0, 28, 56, 84, 112, 140, 168, 252, 336]
 
 
+def test_a_branch_keeps_the_interval_of_pictures():
+    """A list gains the new end; an interval goes on to it by itself."""
+    past = load_experiment("e00_zoledronate_niche", sets={"record.pictures": "30 d"}, length="90 d").resolved()
+    longer = build_experiment(branch_mapping(past, "36 d", [], None, "120 d", []))
+    assert longer.record.pictures_h == 720.0
+    past = past | {"record": past["record"] | {"pictures": ["0 h", "2160 h"]}}
+    longer = build_experiment(branch_mapping(past, "36 d", [], None, "120 d", []))
+    assert longer.record.pictures_h == [0.0, 2160.0, 2880.0]
+
+
 @pytest.mark.parametrize(("course", "days"), [
     ({"interval": "10 d", "doses": 9, "missed": [2, 8]}, [0, 20, 30]), ({"interval": "10 d", "doses": 2}, [0, 10]),
     ({"interval": "10 d", "until": "25 d"}, [0, 10, 20]),

@@ -122,13 +122,15 @@ def _chosen(switches: Any) -> dict[str, bool]:
     return switches.model_dump(exclude_none=True) if switches is not None else {}
 
 
-def _pictures(record: Any, length_h: float) -> list[float]:
-    """Return the times of pictures in order; by default the start and the end."""
+def _pictures(record: Any, length_h: float) -> list[float] | float:
+    """Return the interval of pictures, or their times in order; by default the start and the end."""
+    if isinstance(record.pictures_h, float):
+        return record.pictures_h
     return sorted(set([0.0, length_h] if record.pictures_h is None else record.pictures_h))
 
 
 def _shorten_record(record: Any, length_h: float) -> Any:
-    if record.pictures_h is None or max(record.pictures_h, default=0.0) <= length_h:
+    if not isinstance(record.pictures_h, list) or max(record.pictures_h, default=0.0) <= length_h:
         return record
     kept = [time_h for time_h in record.pictures_h if time_h < length_h]
     return record.model_copy(update={"pictures_h": [*kept, length_h]})

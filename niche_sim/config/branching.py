@@ -89,5 +89,7 @@ def branch_mapping(
         if regimen is not None:
             arm["regimen"] = end_courses(arm["regimen"], moment_h) + move_courses(read_regimen(regimen), moment_h)
     pictures = mapping["record"].get("pictures", [])
-    mapping["record"]["pictures"] = [*(p for p in pictures if read_hours(p, "pictures") < length_h), write(length_h, "h")]
+    if isinstance(pictures, list):  # an interval ends with a picture of the end by itself
+        kept = [picture for picture in pictures if read_hours(picture, "pictures") < length_h]
+        mapping["record"]["pictures"] = [*kept, write(length_h, "h")]
     return mapping

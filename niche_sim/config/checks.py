@@ -10,6 +10,7 @@ from niche_sim.config.problems import Path
 from niche_sim.config.report import Report
 from niche_sim.config.schema import (
     MOST_DOSES,
+    MOST_PICTURES,
     CourseModel,
     GeneratedScene,
     ImageScene,
@@ -49,14 +50,25 @@ def _note_off_tick(report: Report, path: Path, value: float, tick: float) -> Non
 
 def check_record(report: Report, path: Path, record: RecordModel, time: TimeModel) -> None:
     """Check that intervals are whole numbers of ticks and pictures lie in the run."""
-    for key in ("series", "cells", "fields", "ledgers"):
+    for key in ("series", "cells", "fields", "ledgers", "pictures"):
         value = getattr(record, f"{key}_h")
-        if value is not None and not is_whole(value / time.tick_h):
+        if isinstance(value, float) and not is_whole(value / time.tick_h):
             _note_off_tick(report, (*path, key), value, time.tick_h)
+    if isinstance(record.pictures_h, float):
+        _check_number_of_pictures(report, (*path, "pictures"), record.pictures_h, time)
+        return
     for i, picture in enumerate(record.pictures_h or []):
         if picture > time.length_h:
             here, end = (*path, "pictures", i), _say(report, ("time", "length"), time.length_h)
             report.add(here, "range", f"{_say(report, here, picture)} is after the end of the run, {end}")
+
+
+def _check_number_of_pictures(report: Report, path: Path, interval_h: float, time: TimeModel) -> None:
+    count = math.ceil(time.length_h / interval_h - 1e-9) + 1
+    if count > MOST_PICTURES and is_whole(interval_h / time.tick_h):
+        least = math.ceil(time.length_h / (MOST_PICTURES - 1) / time.tick_h) * time.tick_h
+        message = f"{_say(report, path, interval_h)} gives {count:,} pictures, at most {MOST_PICTURES} are kept"
+        report.add(path, "range", f"{message}; take {write(least, 'h')} or more")
 
 
 def check_tick(report: Report, time: TimeModel, scene: SceneSpec, parameters: ParameterSet) -> None:

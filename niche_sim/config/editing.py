@@ -229,7 +229,10 @@ def cut_to(mapping: Mapping[str, Any], time_h: float, arms: Sequence[str]) -> di
 
 
 def _cut_pictures(record: Mapping[str, Any], time_h: float) -> dict[str, Any]:
-    kept = [picture for picture in record.get("pictures") or [] if read_hours(picture, "pictures") < time_h]
+    pictures = record.get("pictures") or []
+    if not isinstance(pictures, list):  # an interval ends with a picture of the end by itself
+        return dict(record)
+    kept = [picture for picture in pictures if read_hours(picture, "pictures") < time_h]
     return dict(record) | {"pictures": [*kept, write(time_h, "h")]}
 
 

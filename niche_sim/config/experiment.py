@@ -75,7 +75,8 @@ class Experiment:
         Every process and effect.
     arms : dict of str to Arm
     record : RecordModel
-        ``series_h, cells_h, fields_h, ledgers_h`` (None is off), ``events``, ``pictures_h``.
+        ``series_h, cells_h, fields_h, ledgers_h`` (None is off), ``events``, ``pictures_h``
+        (a list of times, or the interval between them).
     spread : tuple of Spread
         How the patients of a cohort differ.
     """

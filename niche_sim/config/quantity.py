@@ -95,6 +95,27 @@ def quantity(low: str | float, high: str | float, *, unit: str = "", above: bool
     return Reading(read, lambda: _schema(unit, texts, off))
 
 
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """A list of times, or the interval between them; ``false`` gives none."""
+
+    interval: Reading
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Read a list as the list that it is, and everything else as an interval."""
+        return core_schema.no_info_wrap_validator_function(self._read, handler(source))
+
+    def __get_pydantic_json_schema__(self, source: Any, handler: Any) -> dict[str, Any]:
+        """Describe both forms."""
+        return {"anyOf": [self.interval.schema(), handler(source)]}
+
+    def _read(self, value: object, read_list: Callable[[object], Any]) -> Any:
+        if isinstance(value, list):
+            return read_list(value)
+        found = self.interval.read(value)
+        return [] if found is None else found
+
+
 def _schema(unit: str, texts: tuple[str, str], off: bool) -> dict[str, Any]:
     words, example = describe(unit)
     schema: dict[str, Any]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 
-from niche_sim.config.quantity import choice, flag, quantity, refuse, text, whole
+from niche_sim.config.quantity import Moments, choice, flag, quantity, refuse, text, whole
 from niche_sim.drugs import ROUTES
 from niche_sim.parameters import STATUSES
 from niche_sim.units import write
@@ -70,6 +70,7 @@ DEFAULT_SWITCHES = {name: name not in ("angiogenic_dormancy", "immune_dormancy")
 
 MOST_SEED = 2**64 - 1
 MOST_DOSES = 100_000
+MOST_PICTURES = 1000
 
 # Each arm is a folder of the result; some names are devices on some systems.
 ARM_NAME = r"(?!__)(?!(?i:con|prn|aux|nul|com\d|lpt\d)$)[A-Za-z0-9_-]{1,64}"
@@ -126,9 +127,15 @@ class RecordModel(Strict):
     ledgers_h: Annotated[float | None, quantity("0 h", "100 yr", unit="h", above=True, off=True)] = Field(
         alias="ledgers", default=720.0
     )
-    pictures_h: list[Annotated[float, quantity("0 h", "100 yr", unit="h")]] | None = Field(
-        alias="pictures", default=None, max_length=1000
-    )
+    pictures_h: (
+        Annotated[
+            list[Annotated[float, quantity("0 h", "100 yr", unit="h")]],
+            Field(max_length=MOST_PICTURES),
+            Moments(quantity("0 h", "100 yr", unit="h", above=True, off=True)),
+        ]
+        | None
+    ) = Field(alias="pictures", default=None)
+    """A list of times, or a float: the interval from the start on; the end is then a picture too."""
 
 
 class CourseModel(Strict):
