@@ -96,7 +96,7 @@ def test_a_cell_is_drawn_in_its_place_and_colour(look, scale):
     middle = (31 * scale + scale // 2, 22 * scale + scale // 2)
     assert np.abs(changed.mean(axis=0) - middle).max() < 0.2 and tuple(middle) in map(tuple, changed)
     body = (painted == colour(palette.CELLS[look].colour)).all(axis=2)
-    assert body.any() and np.hypot(*(np.argwhere(body) - middle).T).max() <= max(1.2 * scale, 4.0)
+    assert body.any() and np.hypot(*(np.argwhere(body) - middle).T).max() <= max(1.2 * scale, 4.5)
     assert paint(frame, scale=scale).legend[0] == (palette.CELLS[look].label, palette.CELLS[look].colour)
 
 

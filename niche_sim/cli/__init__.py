@@ -18,6 +18,7 @@ from niche_sim.cli.again import branch, rerun, resume, rng
 from niche_sim.cli.cohort import cohort
 from niche_sim.cli.follow import follow
 from niche_sim.cli.inspect import check, listing, plan, schema, sources
+from niche_sim.cli.movie import movie
 from niche_sim.cli.results import export, hash_command, histomorphometry, plot, report, verify
 from niche_sim.cli.run import ENGINE_THREAD, run
 from niche_sim.cli.trial import stats
@@ -56,7 +57,7 @@ def cli() -> None:
 
 _COMMANDS = (
     run, cohort, resume, branch, rerun, check, plan, sources, schema, listing, hash_command, verify, plot, report, export,
-    follow, histomorphometry, stats, rng, view,
+    movie, follow, histomorphometry, stats, rng, view,
 )  # fmt: skip
 for _command in _COMMANDS:
     cli.add_command(_command)

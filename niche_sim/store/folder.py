@@ -221,9 +221,8 @@ def replace_file(path: Path, content: bytes) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise explain(error, path, len(content)) from error
-    except NicheSimError:
-        fresh.unlink(missing_ok=True)
-        raise
+    finally:
+        fresh.unlink(missing_ok=True)  # there only if it did not come to the replacement
 
 
 def sync_folder(folder: Path) -> None:

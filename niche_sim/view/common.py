@@ -76,6 +76,12 @@ def find_voxel_um(result: Result) -> float:
     return float(str(result.experiment_mapping["scene"]["voxel"]).split()[0])
 
 
+def choose_bar_um(across_um: float) -> float | None:
+    """Return the round length (um) of a scale bar on a patch so wide, None if even the shortest is too long."""
+    fits = [length for length in (20, 50, 100, 200, 500, 1000, 2000) if length <= 0.3 * across_um]
+    return float(fits[-1]) if fits else None
+
+
 def middle(volume: np.ndarray) -> np.ndarray:
     """Return the middle plane of a stack."""
     return volume[volume.shape[0] // 2]

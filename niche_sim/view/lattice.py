@@ -12,7 +12,7 @@ from scipy.ndimage import grey_dilation, map_coordinates
 
 from niche_sim.store import Result
 from niche_sim.view import palette
-from niche_sim.view.common import find_voxel_um, list_regimens, middle, name_moment
+from niche_sim.view.common import choose_bar_um, find_voxel_um, list_regimens, middle, name_moment
 from niche_sim.view.palette import FAINT, INK
 
 MOST_COLUMNS = 5
@@ -66,8 +66,7 @@ def draw_rim(ax: Axes, mineral: np.ndarray, drug: np.ndarray, drug_top: float) -
 
 def draw_scale_bar(ax: Axes, voxels_across: int, voxels_down: int, voxel_um: float) -> None:
     """Draw a bar of a round length, at most a quarter of the patch."""
-    fits = [length for length in (20, 50, 100, 200, 500, 1000, 2000) if length <= 0.3 * voxels_across * voxel_um]
-    length = fits[-1] if fits else voxel_um
+    length = choose_bar_um(voxels_across * voxel_um) or voxel_um
     left, bottom = 0.035 * voxels_across, 0.965 * voxels_down
     shade = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.5}
     ax.text(left, bottom - 0.02 * voxels_down, f"{length:g} µm", fontsize=9, va="bottom", zorder=20, bbox=shade)

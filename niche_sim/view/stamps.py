@@ -40,9 +40,9 @@ def name_looks(cells: CellTable) -> np.ndarray:
 
 
 def find_radius(look: str, scale: int) -> float:
-    """Return the radius (pixels) of a look where a voxel is `scale` pixels wide."""
-    stamp = STAMPS[look]
-    return max(stamp.radius * scale, stamp.least)
+    """Return the radius (pixels) of a look where a voxel is `scale` pixels wide; discs are round at a half-integer."""
+    radius = max(STAMPS[look].radius * scale, STAMPS[look].least)
+    return radius if radius < 2.0 else float(np.floor(radius)) + 0.5
 
 
 @lru_cache(maxsize=256)

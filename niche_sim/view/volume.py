@@ -97,7 +97,7 @@ def _draw(
     shape = frame.maps["mineral"].shape
     edges = np.array([shape[0] if cut is None else cut + 1, *shape[1:]], float)
     axes = aim(azimuth, elevation)
-    middle, scale = _fit(shape, axes, size)
+    middle, scale = 0.5 * np.array(shape, float), measure_scale(shape, size)
     rays = round(size / COARSE)
     view = _place_camera(shape, axes, middle, scale * rays / size)
     depth, matter, shade, place = _cast(frame, view, edges, axes, rays)
@@ -123,10 +123,9 @@ def aim(azimuth: float, elevation: float) -> np.ndarray:
     return np.stack([right, -(np.sin(e) * ahead + np.cos(e) * top), np.cos(e) * ahead - np.sin(e) * top])
 
 
-def _fit(shape: tuple[int, ...], axes: np.ndarray, size: int) -> tuple[np.ndarray, float]:
-    """Return the middle of the block and the pixels of a voxel at which its ball fits the picture, however it is turned."""
-    middle = 0.5 * np.array(shape, float)
-    return middle, 0.98 * size / (2 * float(np.linalg.norm(middle)))
+def measure_scale(shape: tuple[int, ...], size: int) -> float:
+    """Return the pixels of a voxel at which a block fits a picture however it is turned."""
+    return 0.98 * size / float(np.linalg.norm(shape))
 
 
 def _place_camera(shape: tuple[int, ...], axes: np.ndarray, middle: np.ndarray, scale: float) -> np.ndarray:
