@@ -3,6 +3,7 @@
 import io
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import solara
@@ -10,6 +11,7 @@ import solara
 from niche_sim.store import write_result
 from niche_sim.view import palette
 from niche_sim.view.app.session import Session
+from niche_sim.view.app.sheet import draw_sheet
 from niche_sim.view.app.stage import LivingStage, RecordedStage
 
 
@@ -21,14 +23,10 @@ def Exports(session: Session) -> None:
     if stage is None:
         return
     stem = f"{stage.experiment.name}_{session.clock.replace(' ', '')}"
-    for arm in stage.shown:
-        Download(session, f"Picture of {arm}", f"{stem}_{arm}.png", "image/png", lambda arm=arm: session.pictures[arm].png)
+    Download("Picture", f"{stem}.png", "image/png", lambda: _draw(session))
     if isinstance(stage, LivingStage) and stage.tick:
-        Download(session, "Data (a results folder, zipped)", f"{stem}.zip", "application/zip", lambda: zip_result(stage))
-        Download(
-            session, "Experiment that comes to this state", f"{stem}.yaml", "application/yaml",
-            lambda: stage.write_experiment().encode(),
-        )  # fmt: skip
+        Download("Data (a results folder, zipped)", f"{stem}.zip", "application/zip", lambda: zip_result(stage))
+        Download("Experiment that comes to this state", f"{stem}.yaml", "application/yaml", lambda: _write(stage))
         words = "`niche-sim run` of the YAML ends in exactly what is shown; the zipped folder is that run's results."
     elif isinstance(stage, RecordedStage):
         words = f"The data and resolved.yaml lie in {stage.result.directory}."
@@ -38,9 +36,22 @@ def Exports(session: Session) -> None:
 
 
 @solara.component
-def Download(session: Session, label: str, name: str, kind: str, make) -> None:  # type: ignore[no-untyped-def]
+def Download(label: str, name: str, kind: str, make: Callable[[], bytes]) -> None:
     """Offer one file."""
-    solara.FileDownload(lambda: io.BytesIO(make()), filename=name, label=label, mime_type=kind)
+    with solara.FileDownload(lambda: io.BytesIO(make()), filename=name, mime_type=kind):
+        solara.Button(label, icon_name="mdi-download", small=True, outlined=True, style="margin: 3px 0")
+
+
+def _draw(session: Session) -> bytes:
+    stage = session.stage
+    assert stage is not None
+    experiment = stage.experiment
+    voxel_um = None if session.view.volume else float(experiment.scene.voxel_um)
+    return draw_sheet(session.pictures, experiment.title or experiment.name, session.clock, voxel_um)
+
+
+def _write(stage: LivingStage) -> bytes:
+    return stage.write_experiment().encode()
 
 
 def zip_result(stage: LivingStage) -> bytes:

@@ -15,12 +15,20 @@ from niche_sim.view.app.transport import Timeline, Transport
 
 _STYLE = """
 .v-toolbar__title { font-size: 17px !important; }
-.niche-main { max-width: 1500px; margin: 0 auto; width: 100%; padding: 8px 14px 40px; box-sizing: border-box; }
+.niche-page { display: grid; grid-template-columns: 340px minmax(0, 1fr); gap: 0 22px; max-width: 1600px; margin: 0 auto;
+  padding: 8px 14px 40px; box-sizing: border-box; }
+.niche-side { border-right: 1px solid rgba(128, 128, 128, 0.25); padding-right: 10px; min-width: 0; }
 .niche-panel { justify-content: flex-start !important; text-transform: none !important; letter-spacing: 0 !important; }
 .niche-panel .v-btn__content { justify-content: flex-start; }
-.niche-panel[aria-expanded=true] { background: #f3f4f6; }
+.niche-panel[aria-expanded=true] { background: rgba(128, 128, 128, 0.12); }
+.niche-main { min-width: 0; }
 .niche-main .v-input__slider { margin-top: 0 !important; }
-@media (max-width: 800px) { .niche-arms { grid-template-columns: minmax(0, 1fr) !important; } }
+@media (max-width: 900px) {
+  .niche-page { grid-template-columns: minmax(0, 1fr); }
+  .niche-side { order: 2; border-right: 0; padding: 16px 0 0; }
+  .niche-arms { grid-template-columns: minmax(0, 1fr) !important; }
+  .niche-timeline { padding-right: 78px !important; }
+}
 """
 
 
@@ -36,8 +44,15 @@ def Page() -> None:
     solara.use_effect(begin, [])
     solara.Style(_STYLE)
     Heading(session)
-    with solara.Sidebar():
-        Side(session)
+    with solara.Div(classes=["niche-page"]):
+        with solara.Div(classes=["niche-side"]):
+            Side(session)
+        Main(session)
+
+
+@solara.component
+def Main(session: Session) -> None:
+    """Show time, pictures and series."""
     with solara.Column(classes=["niche-main"], gap="10px"):
         Messages(session)
         Transport(session)

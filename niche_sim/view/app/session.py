@@ -186,6 +186,10 @@ class Session:
         """Add an arm that shares the past of another, and show both."""
         self._alter(lambda stage: stage.branch(arm))
 
+    def extend(self, length: str) -> None:
+        """Give the experiment another end."""
+        self._alter(lambda stage: stage.extend(length))
+
     def _alter(self, work: Callable[[LivingStage], Any]) -> None:
         def job() -> None:
             stage = self._on_stage()

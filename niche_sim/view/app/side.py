@@ -14,6 +14,7 @@ from niche_sim.view.app.regimen_editor import RegimenEditor
 from niche_sim.view.app.session import Session
 from niche_sim.view.app.stage import LivingStage
 from niche_sim.view.app.switch_editor import SwitchEditor
+from niche_sim.view.app.widgets import TextField
 from niche_sim.view.common import name_time
 
 _NOTE = f"color: {palette.FAINT}; font-size: 13px; line-height: 1.4"
@@ -80,7 +81,7 @@ def Editing(session: Session, editor: Callable[..., Any]) -> None:
     def adopt(mapping: dict[str, Any]) -> None:
         session.adopt(arm, mapping)
 
-    editor(stage.experiment.resolved(), arm, moment_h, adopt).key(f"{arm} {moment_h} {session.changed.value}")
+    editor(stage.experiment.resolved(), arm, moment_h, adopt).key(arm)
 
 
 @solara.component
@@ -94,11 +95,31 @@ def Branches(session: Session) -> None:
         "Move the slider of time back to any moment: what happened comes back, to the bit. A branch shares its past with "
         "the arm that it leaves, and has every random draw in common with it.", style=_NOTE,
     )  # fmt: skip
+    Length(session)
     for arm in stage.shown:
         solara.Button(
             f"Branch {arm} at {name_time(stage.tick * stage.tick_h)}", icon_name="mdi-source-branch", small=True,
             on_click=lambda arm=arm: session.branch(arm), classes=["niche-branch"], style="margin: 4px 0",
         )  # fmt: skip
+
+
+@solara.component
+def Length(session: Session) -> None:
+    """Show how long the experiment runs, to be changed."""
+    session.changed.value  # noqa: B018
+    fault, set_fault = solara.use_state("")
+    stage = session.stage
+    if not isinstance(stage, LivingStage):
+        return
+    now = name_time(stage.last_tick * stage.tick_h)
+
+    def extend(text: str) -> None:
+        if text != now:
+            set_fault(stage.check_length(text))
+            if not stage.check_length(text):
+                session.extend(text)
+
+    TextField("The experiment runs for", now, extend, mistake=fault, hint="such as 3 yr or 400 d")
 
 
 @solara.component

@@ -236,18 +236,30 @@ class LivingStage(mesa.Model):
             self.shown = [arm, target]
         self.running = self.tick < self.last_tick
 
+    def check_length(self, length: str) -> str:
+        """Return what is wrong with another length of the experiment, or nothing."""
+        try:
+            length_h = convert(length, "h")
+            if length_h < max(self.reached, 1) * self.tick_h:
+                return f"{length}: the arms have been run to {name_time(self.reached * self.tick_h)} already"
+            build_experiment(cut_to(self.experiment.resolved(), length_h, self.arms))
+        except InputError as error:
+            return str(error)
+        return ""
+
     def extend(self, length: str) -> None:
         """Give the experiment another end, not before now.
 
         Raises
         ------
         InputError
-            It is no time, or one that has passed.
+            It is no time, or one that has passed; see `check_length`.
         """
         with self.lock:
+            fault = self.check_length(length)
+            if fault:
+                raise InputError(fault)
             length_h = convert(length, "h")
-            if length_h < self.reached * self.tick_h:
-                raise InputError(f"{length}: the arms have been run to {name_time(self.reached * self.tick_h)} already")
             experiment = build_experiment(cut_to(self.experiment.resolved(), length_h, self.arms))
             self.players = {name: player.move(experiment) for name, player in self.players.items()}
             self.experiment, self.running = experiment, True
