@@ -35,16 +35,18 @@ def draw_sheet(pictures: Mapping[str, Picture], title: str, moment: str, voxel_u
         Edge of a voxel (um), for the scale bar; None for stacks seen from a side.
     """
     first = next(iter(pictures.values()))
+    count = len(pictures)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(EDGE * len(pictures), EDGE * first.height / first.width + 1.6), layout="constrained")
-        figure.suptitle(f"{title}, {moment}", fontsize=14, fontweight="bold", x=0.01, ha="left")
-        for ax, (arm, picture) in zip(np.atleast_1d(figure.subplots(1, len(pictures))), pictures.items()):
-            _draw_arm(ax, arm, picture, voxel_um)
+        figure = Figure(figsize=(EDGE * count, EDGE * first.height / first.width + 1.8), layout="constrained")
+        grid = figure.add_gridspec(2, count, height_ratios=(1.0, 0.025 if first.bar else 1e-6))
+        figure.suptitle(f"{title}, {moment}", fontsize=14, fontweight="bold", x=0.008, ha="left")
+        for column, (arm, picture) in enumerate(pictures.items()):
+            _draw_arm(figure.add_subplot(grid[0, column]), arm, picture, voxel_um)
+        if first.bar is not None:
+            _draw_bar(figure.add_subplot(grid[1, 0]), first.bar)
         legend = dict(entry for picture in pictures.values() for entry in picture.legend)
         handles = [Patch(facecolor=colour, edgecolor=FAINT, linewidth=0.4, label=label) for label, colour in legend.items()]
-        figure.legend(handles=handles, loc="outside lower left", ncols=min(len(handles), 4 * len(pictures)), frameon=False)
-        if first.bar is not None:
-            _draw_bar(figure, first.bar)
+        figure.legend(handles=handles, loc="outside lower left", ncols=3 * count, frameon=False)
         FigureCanvasAgg(figure)
         drawn = BytesIO()
         figure.savefig(drawn, format="png", dpi=DPI, metadata={"Software": None})
@@ -61,10 +63,8 @@ def _draw_arm(ax: Axes, arm: str, picture: Picture, voxel_um: float | None) -> N
     ax.set_axis_off()
 
 
-def _draw_bar(figure: Figure, bar: Bar) -> None:
-    """Draw the colour bar beside the last arm."""
-    ax = figure.add_axes((0.62, 0.035, 0.34, 0.018))
+def _draw_bar(ax: Axes, bar: Bar) -> None:
     ax.imshow(np.array([[to_rgb(colour) for colour in bar.colours]]), aspect="auto", extent=(0, 1, 0, 1))
     ax.set_yticks([])
     ax.set_xticks([place for place, _ in bar.ticks], [text for _, text in bar.ticks])
-    ax.set_title(f"{bar.label} ({bar.unit})" if bar.unit else bar.label, fontsize=9, loc="left")
+    ax.set_title(f"{bar.label} ({bar.unit})" if bar.unit else bar.label, fontsize=10, loc="left")
