@@ -235,9 +235,22 @@ def test_a_branch_with_another_regimen_keeps_the_doses_given(untouched, tmp_path
     assert (doses[3:] >= 60).all()
 
 
+def test_a_branch_with_one_dose_more(untouched, tmp_path):
+    words = ["--at", "60 d", "--give", "clodronate 300 mg iv", "--arm", "control", "--out", tmp_path / "dosed"]
+    finish("branch", untouched, *words, "--quiet")
+    old, new = load(untouched), load(tmp_path / "dosed")
+    doses = new.events.query("event == 'dose' and arm == 'control'")
+    assert doses[["cause", "time_h"]].to_numpy().tolist() == [["clodronate", 1440.0]]
+    drug = new.series["arm"] == "zoledronate"
+    assert new.series[drug].equals(old.series[drug])
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (["--at", "60 d", "--give", "zoledronate"], "expected a drug, a dose and perhaps a route"),
+        (["--at", "60 d", "--give", "zoledronat 4 mg"], "did you mean 'zoledronate'"),
+        (["--at", "60 d", "--give", "zoledronate 4 um"], "--give"),
         (["--at", "9 yr", "--set", "switches.death=false"], "not inside the run"),
         (["--at", "60 d", "--set", "time.tick=3 h"], "the past cannot be changed"),
         (["--at", "60 d", "--set", "dormancy.exit_rat=1e-4 /d"], "did you mean 'dormancy.exit_rate'"),

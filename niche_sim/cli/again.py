@@ -1,7 +1,9 @@
 """Commands that go on from, or repeat, what was run before: resume, rerun, branch."""
 
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -82,38 +84,58 @@ def rerun(directory: Path, out: Path, threads: int | None, quiet: bool, no_figur
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Parameter or switch from then on; repeatable.")
 @click.option("--regimen", help="Name or file of a regimen that replaces what was to be given; its time 0 is TIME.")
 @click.option("--length", help="Replace the simulated time.")
+@click.option("--give", "dose", metavar="DRUG DOSE", help='Give one dose at TIME beside all others, "clodronate 300 mg iv".')
 @click.option("--arm", "arms", multiple=True, help="Change only this arm; repeatable.  [default: all]")
 @_OUT
 @_THREADS
 @_QUIET
 def branch(
     directory: Path, moment: str, settings: tuple[str, ...], regimen: str | None, length: str | None,
-    arms: tuple[str, ...], out: Path, threads: int | None, quiet: bool,
+    dose: str | None, arms: tuple[str, ...], out: Path, threads: int | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Repeat the result in DIR until TIME, then go another way, into OUT.
 
     Until TIME every event is that of DIR, bit for bit: draws have addresses, so the past is computed again. After it, the
-    parameters and switches of --set hold, and --regimen replaces the doses still to come.
+    parameters and switches of --set hold, --regimen replaces the doses still to come, and --give adds one.
 
     \b
-    Example:
+    Examples:
       niche-sim branch results/e00 --at "1 yr" --regimen zoledronate_q6m --arm zoledronate --out results/spaced
+      niche-sim branch results/e00 --at "180 d" --give "clodronate 300 mg iv" --arm control --out results/one_dose
     """
     from niche_sim.config import build_experiment
     from niche_sim.config.branching import branch_mapping
     from niche_sim.progress import ProgressReport
     from niche_sim.store import hash_result, load
 
-    if not settings and regimen is None and length is None:
-        raise InputError("branch: nothing is changed; give --set, --regimen or --length")
+    if not settings and regimen is None and length is None and dose is None:
+        raise InputError("branch: nothing is changed; use --set, --regimen, --give or --length")
     hash_result(directory)
     mapping = branch_mapping(load(directory).experiment_mapping, moment, settings, regimen, length, arms)
+    if dose is not None:
+        mapping = _give(build_experiment(mapping, str(directory / "branch")).resolved(), dose, moment, arms)
     experiment = build_experiment(mapping, str(directory / "branch"))  # what the result names lies beside it
     with ProgressReport(quiet=quiet) as progress:
         simulate(experiment, out, threads or default_threads(), progress, every=None)
         draw(out, progress)
     if not quiet:
         click.echo("\n".join(summarise(out)))
+
+
+def _give(mapping: dict[str, Any], dose: str, moment: str, arms: tuple[str, ...]) -> dict[str, Any]:
+    """Return an experiment with one dose more in arms, all of them if none is named."""
+    from niche_sim.config.editing import give_dose
+    from niche_sim.units import convert
+
+    found = re.fullmatch(r"\s*([A-Za-z][\w-]*)\s+([\d.eE+-]+\s*[^\s\d]+)(?:\s+([a-z]+))?\s*", dose)
+    if found is None:
+        raise InputError(f"--give: expected a drug, a dose and perhaps a route, such as 'zoledronate 4 mg iv', not '{dose}'")
+    for arm in arms or mapping["arms"]:
+        edit = give_dose(mapping, arm, convert(moment, "h"), *found.groups())
+        if edit.mapping is None:
+            raise InputError(f"--give: {'; '.join(edit.mistakes.values())}")
+        mapping = edit.mapping
+    return mapping
 
 
 @click.command(short_help="Print the four random words of an address.")

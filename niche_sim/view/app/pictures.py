@@ -79,7 +79,9 @@ def ViewControls(session: Session) -> None:
             )  # fmt: skip
         if len(stage.arms) > 1:
             with solara.Div(style={"min-width": "220px", "max-width": "420px"}):
-                solara.SelectMultiple("arms, at most two", stage.shown, stage.arms, on_value=show, dense=True)
+                solara.SelectMultiple(
+                    "arms, at most two", stage.shown, stage.arms, on_value=show, dense=True, classes=["niche-shown"]
+                )
         if session.planes > 1:
             solara.Switch(label="3-D", value=volume, on_value=switch, classes=["niche-volume"])
             Depth(session, volume)

@@ -356,7 +356,7 @@ class RecordedStage:
 
     def __init__(self, result: Result) -> None:
         self.result, self.lock = result, threading.RLock()
-        self.experiment = build_experiment(result.experiment_mapping)
+        self.experiment = build_experiment(result.experiment_mapping, str(result.directory / "view"))  # images lie beside
         self._times = {arm: list_frames(result, arm) for arm in result.arms}
         self._ticks = sorted({round(float(t) / self.experiment.tick_h) for times in self._times.values() for t in times})
         if not self._ticks:
