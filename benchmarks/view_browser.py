@@ -14,7 +14,7 @@ from playwright.sync_api import Page, sync_playwright
 from view_frames import SCENES, name_machine
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "app"))
-from conftest import find_chromium  # noqa: E402, the tests know where browsers are
+from conftest import find_chromium
 
 PLAY_S = 20.0
 LONG_MS = 600_000

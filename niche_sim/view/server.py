@@ -5,6 +5,7 @@ has no token. Here its routes are mounted one by one instead, its assets come fr
 and `Guard` stands before everything.
 """
 
+import atexit
 import errno
 import importlib.util
 import ipaddress
@@ -252,6 +253,7 @@ def serve(address: Address, *, page: str = PAGE, browser: bool = True, say: Call
 def leave() -> None:
     """End this process with exit code 0 where a thread of a session, inside the compiler or a long step, would hold it."""
     if any(not thread.daemon and thread is not threading.current_thread() for thread in threading.enumerate()):
+        atexit._run_exitfuncs()  # gives back what the interpreter would complain of as leaked
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
