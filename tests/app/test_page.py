@@ -187,7 +187,7 @@ def test_a_dose_now(page):
     page.click("button:has-text('Give now')")
     page.wait_for_function("n => document.querySelectorAll('.niche-strip svg[data-kind=dose]').length === n", arg=doses + 1)
     assert arms(page) == ["untreated", "treated"]
-    page.fill(".open-dose-body input[type=text] >> nth=2", "4 mmol")
+    page.fill(".open-dose-body input[type=text] >> nth=1", "4 mmol")
     page.keyboard.press("Tab")
     page.click("button:has-text('Give now')")
     page.wait_for_selector(".open-dose-body .v-messages__message")

@@ -68,7 +68,7 @@ def Heading(session: Session) -> None:
     """Show the title of the experiment."""
     session.changed.value  # noqa: B018
     experiment: Any = session.stage.experiment if session.stage else None
-    title = (experiment.title or experiment.name) if isinstance(experiment, Experiment) else "niche_sim"
+    title = (experiment.title or experiment.name) if isinstance(experiment, Experiment) else target.get().name
     solara.Title(f"{title} - niche_sim")
     solara.AppBarTitle(title)
 
