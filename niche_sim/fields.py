@@ -21,10 +21,11 @@ import math
 
 import numpy as np
 
-from niche_sim import redblack
+from niche_sim import redblack, wavefront
 from niche_sim.kernel import inner, kernel
 
 CHECK_EVERY = 6  # sweeps between two measurements of the bound
+IN_BONE = -1.0  # no concentration: what voxels hold that bone walls off, between the sweeps and the closed ledger
 
 
 @kernel
@@ -89,26 +90,24 @@ def _solve_in_order(c, secretion, uptake, is_bone, world, coupling, wall, decay,
 def _solve_red_black(c, secretion, uptake, is_bone, world, coupling, decay, tolerance, most_sweeps, folded):
     redblack.fold(c, secretion, uptake, is_bone, world, coupling, decay, folded)
     omega = find_omega(coupling, decay, 2 * world.ndim)
-    sweeps, worst = 0, np.inf
-    while sweeps <= most_sweeps:
-        worst, top = redblack.measure_error(folded, world)
-        if worst <= tolerance * top:
-            break
-        for _ in range(CHECK_EVERY):
-            redblack.sweep(folded, world, omega)
+    sweeps = 0
+    worst, top = wavefront.sweep(folded, world, omega, 0)
+    while worst > tolerance * top and sweeps <= most_sweeps:
+        worst, top = wavefront.sweep(folded, world, omega, CHECK_EVERY)
         sweeps += CHECK_EVERY
-    redblack.unfold(folded, world, c)
-    return sweeps if worst <= tolerance * top else -1, worst
+    done = sweeps <= most_sweeps
+    redblack.unfold(folded, world, c, IN_BONE if done else 0.0)
+    return sweeps if done else -1, worst
 
 
 @inner
-def _find_cut(c, uptake, is_bone, walled, decay, surplus, capacity):
+def _find_cut(c, uptake, decay, surplus, capacity):
     """Return t with sum sink min(c, t) = surplus, by Newton's method from below: the sum is concave in t."""
     cut = surplus / capacity
     for _ in range(100):
         taken, slope = 0.0, 0.0
         for v in range(c.shape[0]):
-            if walled and is_bone[v] == 1:
+            if c[v] == IN_BONE:
                 continue
             sink = decay + uptake[v]
             taken += sink * min(c[v], cut)
@@ -120,21 +119,20 @@ def _find_cut(c, uptake, is_bone, walled, decay, surplus, capacity):
 
 
 @inner
-def _close_ledger(c, secretion, uptake, is_bone, walled, decay):
-    """Make the sinks take exactly what the sources give; return the largest change of a concentration."""
+def _close_ledger(c, secretion, uptake, decay):
+    """Make the sinks take exactly what the sources give, and bone hold nothing; return the largest change."""
     missing, capacity = 0.0, 0.0
     for v in range(c.shape[0]):
-        if walled and is_bone[v] == 1:
+        if c[v] == IN_BONE:
             continue
         sink = decay + uptake[v]
         missing += secretion[v] - sink * c[v]
         capacity += sink
     shift = missing / capacity
     if missing < 0.0:
-        shift = -_find_cut(c, uptake, is_bone, walled, decay, -missing, capacity)
+        shift = -_find_cut(c, uptake, decay, -missing, capacity)
     for v in range(c.shape[0]):
-        if not (walled and is_bone[v] == 1):
-            c[v] = max(0.0, c[v] + shift)
+        c[v] = 0.0 if c[v] == IN_BONE else max(0.0, c[v] + shift)
     return abs(shift)
 
 
@@ -203,6 +201,9 @@ def solve_steady(
             concentration, secretion, uptake, is_bone, world, coupling, bone_permeability * coupling, decay,
             0.5 * tolerance, most_sweeps,
         )  # fmt: skip
+        for v in range(world.n):
+            if walled and is_bone[v] == 1 and sweeps >= 0:
+                concentration[v] = IN_BONE
     if sweeps < 0:
         return sweeps, error
-    return sweeps, error + _close_ledger(concentration, secretion, uptake, is_bone, walled, decay)
+    return sweeps, error + _close_ledger(concentration, secretion, uptake, decay)
