@@ -87,8 +87,10 @@ def _solve_in_order(c, secretion, uptake, is_bone, world, coupling, wall, decay,
 
 
 @inner
-def _solve_red_black(c, secretion, uptake, is_bone, world, coupling, decay, tolerance, most_sweeps, folded):
-    redblack.fold(c, secretion, uptake, is_bone, world, coupling, decay, folded)
+def _solve_red_black(
+    c, secretion, uptake, is_bone, walls_known, world, coupling, decay, tolerance, most_sweeps, folded
+):  # fmt: skip
+    redblack.fold(c, secretion, uptake, is_bone, walls_known, world, coupling, decay, folded)
     omega = find_omega(coupling, decay, 2 * world.ndim)
     sweeps = 0
     worst, top = wavefront.sweep(folded, world, omega, 0)
@@ -155,8 +157,9 @@ def find_invalid(concentration, secretion, uptake):
 
 @kernel
 def solve_steady(
-    concentration, secretion, uptake, is_bone, world, diffusion, decay, bone_permeability, tolerance, most_sweeps, folded
-):
+    concentration, secretion, uptake, is_bone, world, diffusion, decay, bone_permeability, tolerance, most_sweeps, folded,
+    walls_known=False,
+):  # fmt: skip
     """Bring one field to its steady state, in place, from where it is.
 
     Parameters
@@ -174,6 +177,8 @@ def solve_steady(
     most_sweeps : int
     folded : ndarray of float64, shape redblack.folded_shape(nz, ny, nx)
         Scratch.
+    walls_known : bool
+        Whether `folded` was last used, for one sweep at least, with the same bone: then it is not looked up again.
 
     Returns
     -------
@@ -191,8 +196,9 @@ def solve_steady(
     walled = bone_permeability == 0.0
     if walled and redblack.can_fold(world):
         sweeps, error = _solve_red_black(
-            concentration, secretion, uptake, is_bone, world, coupling, decay, 0.5 * tolerance, most_sweeps, folded
-        )
+            concentration, secretion, uptake, is_bone, walls_known, world, coupling, decay, 0.5 * tolerance, most_sweeps,
+            folded,
+        )  # fmt: skip
     else:
         for v in range(world.n):
             if walled and is_bone[v] == 1:

@@ -48,16 +48,16 @@ def _wrap_ends(row, board):
 
 
 @inner
-def _lay_row(concentration, secretion, uptake, is_bone, nx, board, decay, folded, p, r):
+def _lay_row(concentration, secretion, uptake, is_bone, walls_known, nx, board, decay, folded, p, r):
     """Write start, source and, for now, sink in the place of the coupling; zero in bone."""
-    value, source, sink = folded[VALUE, p, r], folded[SOURCE, p, r], folded[COUPLING, p, r]
+    value, source, sink, amplify = folded[VALUE, p, r], folded[SOURCE, p, r], folded[COUPLING, p, r], folded[AMPLIFY, p, r]
     for i in range(value.shape[0]):
         value[i], source[i], sink[i] = 0.0, 0.0, 0.0
     if r == board[0] * board[1]:
         return
     for x in range(_shift(board, p, r), nx, 2):
         v, i = r * nx + x, 1 + x // 2
-        if is_bone[v] == 0:
+        if amplify[i] > 0.0 if walls_known else is_bone[v] == 0:
             value[i], source[i], sink[i] = concentration[v], secretion[v], decay + uptake[v]
     _wrap_ends(value, board)
     _wrap_ends(sink, board)
@@ -91,16 +91,17 @@ def _divide(source, sink, diagonal, coupling):
 
 
 @inner
-def fold(concentration, secretion, uptake, is_bone, world, coupling, decay, folded):
+def fold(concentration, secretion, uptake, is_bone, walls_known, world, coupling, decay, folded):
     """Write start, source / diagonal, coupling / diagonal and diagonal / sink of every voxel; zero in bone.
 
-    Tissue is read once and in order, since that of a voxel lies far from that of the next; faces are counted from sinks,
-    which are close together. A sink of 0 in marrow is not allowed: nothing would bound the error there.
+    Tissue is read once and in order, since that of a voxel lies far from that of the next, and not at all where what was
+    folded last has the same walls; faces are counted from sinks, which are close together. A sink of 0 in marrow is not
+    allowed: nothing would bound the error there.
     """
     board, rows = lay_board(world), world.nz * world.ny
     for r in range(rows + 1):
         for p in range(2):
-            _lay_row(concentration, secretion, uptake, is_bone, world.nx, board, decay, folded, p, r)
+            _lay_row(concentration, secretion, uptake, is_bone, walls_known, world.nx, board, decay, folded, p, r)
     for p in range(2):
         folded[AMPLIFY, p, rows, :] = 0.0
         own, other = folded[COUPLING, p], folded[COUPLING, 1 - p]

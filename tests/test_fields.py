@@ -187,3 +187,16 @@ def test_a_front_of_sweeps_gives_the_bits_of_one_sweep_after_the_other(shape, pe
     assert sweeps == -1 and (c > 0).any()
     assert np.array_equal(c, expected)
     assert error == bound
+
+
+def test_known_walls_need_no_second_look():
+    """The next field of a tick finds the bone in what was folded for the one before it."""
+    is_bone, secretion, uptake, world = make_case((1, 12, 10), True, 17)
+    folded, nothing = make_scratch(world), np.zeros_like(is_bone)
+    settings = (46800.0, 21.0, 0.0, 1e-6, 20_000, folded)
+    first, looked, known = np.zeros(120), np.zeros(120), np.zeros(120)
+    solve_steady(looked, 2.0 * secretion, 0.5 * uptake, is_bone, world, *settings)
+    solve_steady(first, secretion, uptake, is_bone, world, *settings)
+    solve_steady(known, 2.0 * secretion, 0.5 * uptake, nothing, world, *settings, True)
+    assert np.array_equal(known, looked) and (looked > 0).any()
+    assert (known[is_bone == 1] == 0).all()

@@ -32,6 +32,7 @@ MOST_SWEEPS = 20_000
 def run(state, rates, world, host, tick):
     """Solve every changed field, warm-started."""
     fields, r = state.fields, rates.diffusion
+    walls_known = False
     for f in range(N_FIELDS):
         if fields.changed[f] == 0:
             continue
@@ -41,11 +42,12 @@ def run(state, rates, world, host, tick):
             return
         sweeps, _ = solve_steady(
             fields.concentration[f], fields.secretion[f], fields.uptake[f], state.voxels.is_bone, world,
-            r.diffusion[f], r.decay[f], r.bone_permeability, r.tolerance, MOST_SWEEPS, fields.folded,
+            r.diffusion[f], r.decay[f], r.bone_permeability, r.tolerance, MOST_SWEEPS, fields.folded, walls_known,
         )  # fmt: skip
         if sweeps < 0:
             state.fault[0], state.fault[1], state.fault[3] = FAULT_FIELD, tick.step, f
             return
+        walls_known = walls_known or sweeps > 0
         fields.changed[f] = 0
         fields.solves[f, 0] += 1
         fields.solves[f, 1] += sweeps
