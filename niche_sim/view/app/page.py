@@ -97,6 +97,6 @@ def Charts(session: Session) -> None:
         return
     tick_h = float(stage.experiment.tick_h)
     SeriesView(
-        session.series, session.tick.value * tick_h, names=names, columns=2, end_h=stage.last_tick * tick_h, arms=stage.arms,
+        session.series, session.tick * tick_h, names=names, columns=2, end_h=stage.last_tick * tick_h, arms=stage.arms,
         on_names=choose,
     )  # fmt: skip

@@ -40,7 +40,7 @@ def ArmPicture(session: Session, arm: str) -> None:
         set_tip(Tip(y=y, x=x, text=session.tell_voxel(arm, y, x)))
 
     LatticeView(
-        picture, frame=number, arm=arm, time=name_time(session.tick.value * float(stage.experiment.tick_h)),
+        picture, frame=number, arm=arm, time=name_time(session.tick * float(stage.experiment.tick_h)),
         voxel_um=None if session.view.volume else float(stage.experiment.scene.voxel_um),
         mode="rotate" if session.view.volume else "pan", link="" if session.view.volume else "arms", tip=tip, on_hover=hover,
         on_leave=lambda: set_tip(None), on_pick=lambda y, x: session.pick(arm, y, x), on_rotate=session.turn,

@@ -61,6 +61,8 @@ class Session:
         Whether it plays; what it is doing that takes time, or ""; what went wrong, or "".
     stride : solara.Reactive of int
         Ticks between two pictures.
+    tick : int
+        Tick of the pictures; not reactive, as it changes with `drawn` and all would be sent twice.
     """
 
     def __init__(self) -> None:
@@ -71,7 +73,7 @@ class Session:
         self.life: list[str] = []
         self.drawn, self.charted, self.changed = (solara.reactive(0) for _ in range(3))
         self.playing, self.busy, self.trouble = solara.reactive(False), solara.reactive(""), solara.reactive("")
-        self.stride, self.tick = solara.reactive(4), solara.reactive(0)
+        self.stride, self.tick = solara.reactive(4), 0
         self._jobs: deque[Callable[[], None]] = deque()
         self._goal: int | None = None
         self._seen: dict[str, int] = {}
@@ -248,7 +250,7 @@ class Session:
     @property
     def clock(self) -> str:
         """Time that is shown, in words."""
-        return name_time(self.tick.value * float(self._on_stage().experiment.tick_h))
+        return name_time(self.tick * float(self._on_stage().experiment.tick_h))
 
     # ------------------------------------------------------------ in the thread
 
@@ -337,7 +339,7 @@ class Session:
             else:
                 pictures[arm] = paint(frame, plane=self._plane(frame), overlay=overlay, limits=limits, follow=follow)
         self.pictures = pictures
-        self.tick.value = stage.tick
+        self.tick = stage.tick
         now = time.monotonic()
         if charts or now - self._charted_at > CHART_PAUSE_S:
             self._charted_at = now

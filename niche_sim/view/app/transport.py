@@ -90,7 +90,7 @@ def Timeline(session: Session) -> None:
     if stage is None:
         return
     with solara.Column(gap="0px", style={"min-width": "0", "padding-right": "120px"}, classes=["niche-timeline"]):
-        solara.SliderInt(label="", value=session.tick.value, min=0, max=max(1, stage.last_tick), on_value=session.seek)
+        solara.SliderInt(label="", value=session.tick, min=0, max=max(1, stage.last_tick), on_value=session.seek)
         Strip(session)
 
 
