@@ -215,7 +215,7 @@ def test_rerun_gives_the_equal_hash_and_refuses_an_edited_byte(untouched, tmp_pa
 
 def test_a_branch_shares_its_past_and_runs_again(untouched, tmp_path):
     words = ["--at", "120 d", "--set", "switches.osteoclasts=false", "--arm", "control", "--out", tmp_path / "branch"]
-    finish("branch", untouched, *words, "--quiet")
+    finish("branch", untouched, *words, "--quiet", "--no-figures")
     old, new = load(untouched), load(tmp_path / "branch")
     past = new.series[new.series["time_h"] <= 120 * 24]
     assert past.equals(old.series[old.series["time_h"] <= 120 * 24])
@@ -228,7 +228,7 @@ def test_a_branch_shares_its_past_and_runs_again(untouched, tmp_path):
 
 def test_a_branch_with_another_regimen_keeps_the_doses_given(untouched, tmp_path):
     words = ["--at", "60 d", "--regimen", "zoledronate_q6m", "--arm", "zoledronate", "--out", tmp_path / "spaced"]
-    finish("branch", untouched, *words, "--quiet")
+    finish("branch", untouched, *words, "--quiet", "--no-figures")
     doses = load(tmp_path / "spaced").events.query("event == 'dose'")["time_h"].to_numpy() / 24
     assert doses[:3].tolist() == [0.0, 28.0, 56.0]
     assert doses[3] == 60.0
@@ -237,7 +237,7 @@ def test_a_branch_with_another_regimen_keeps_the_doses_given(untouched, tmp_path
 
 def test_a_branch_with_one_dose_more(untouched, tmp_path):
     words = ["--at", "60 d", "--give", "clodronate 300 mg iv", "--arm", "control", "--out", tmp_path / "dosed"]
-    finish("branch", untouched, *words, "--quiet")
+    finish("branch", untouched, *words, "--quiet", "--no-figures")
     old, new = load(untouched), load(tmp_path / "dosed")
     doses = new.events.query("event == 'dose' and arm == 'control'")
     assert doses[["cause", "time_h"]].to_numpy().tolist() == [["clodronate", 1440.0]]

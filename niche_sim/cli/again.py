@@ -14,6 +14,7 @@ _FOLDER = click.argument("directory", metavar="DIR", type=click.Path(path_type=P
 _OUT = click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to create.")
 _THREADS = click.option("--threads", type=click.IntRange(1, 1024), help="Arms run side by side.")
 _QUIET = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+_NO_FIGURES = click.option("--no-figures", is_flag=True, help="Skip figures and report.")
 
 
 @click.command(short_help="Go on with a run that was stopped or killed.")
@@ -54,7 +55,7 @@ def resume(directory: Path, threads: int | None, quiet: bool) -> None:
 @_OUT
 @_THREADS
 @_QUIET
-@click.option("--no-figures", is_flag=True, help="Skip figures and report.")
+@_NO_FIGURES
 def rerun(directory: Path, out: Path, threads: int | None, quiet: bool, no_figures: bool) -> None:
     """Run the configuration of the result in DIR again, into OUT, and compare the hashes.
 
@@ -89,9 +90,11 @@ def rerun(directory: Path, out: Path, threads: int | None, quiet: bool, no_figur
 @_OUT
 @_THREADS
 @_QUIET
+@_NO_FIGURES
 def branch(
     directory: Path, moment: str, settings: tuple[str, ...], regimen: str | None, length: str | None,
     dose: str | None, arms: tuple[str, ...], out: Path, threads: int | None, quiet: bool,
+    no_figures: bool,
 ) -> None:  # fmt: skip
     """Repeat the result in DIR until TIME, then go another way, into OUT.
 
@@ -117,7 +120,8 @@ def branch(
     experiment = build_experiment(mapping, str(directory / "branch"))  # what the result names lies beside it
     with ProgressReport(quiet=quiet) as progress:
         simulate(experiment, out, threads or default_threads(), progress, every=None)
-        draw(out, progress)
+        if not no_figures:
+            draw(out, progress)
     if not quiet:
         click.echo("\n".join(summarise(out)))
 
