@@ -244,6 +244,8 @@ def test_methods_tell_what_was_recorded():
     record = {"series": False, "events": False, "ledgers": False, "fields": "7 d", "pictures": ["0 d", "60 d"]}
     said = tell(record=record)["Recording"]
     assert said.startswith("Recorded were fields every 7 d and maps of the patch at 0 d and 60 d.")
+    said = tell(record={"pictures": "5 d"})["Recording"]
+    assert "maps of the patch every 5 d" in said
 
 
 def test_the_command_prints_the_methods_and_writes_nothing(result, tmp_path, capsys):

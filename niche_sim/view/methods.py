@@ -232,8 +232,11 @@ def _tell_record(manifest: Mapping[str, Any]) -> str:
         return f"Recorded were {_join(told[:1])}, from which markers and tumours of each patient follow."
     told += ["every event of a cell with its place"] if record.get("events") else []
     times = record.get("pictures") or []
-    listed = _join(map(_span, times)) if len(times) <= 8 else f"{len(times)} times up to {_span(times[-1])}"
-    told += [f"maps of the patch at {listed}"] if times else []
+    if isinstance(times, str):  # an interval
+        told += [f"maps of the patch every {_span(times)}"]
+    elif times:
+        listed = _join(map(_span, times)) if len(times) <= 8 else f"{len(times)} times up to {_span(times[-1])}"
+        told += [f"maps of the patch at {listed}"]
     return f"Recorded were {_join(told)}. Recording does not change a simulation."
 
 
