@@ -161,8 +161,8 @@ def inside_unit(unit: str) -> str:
     return found
 
 
-def split(text: str) -> tuple[Fraction, str]:
-    """Return the number and the unit text of e.g. "1e-4 /d".
+def split(text: str, example: str = "6 h") -> tuple[Fraction, str]:
+    """Return the number and the unit text of e.g. "1e-4 /d"; `example` is told where there is none.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def split(text: str) -> tuple[Fraction, str]:
     stripped = text.strip()
     match = _NUMBER.match(stripped)
     if not match or len(stripped) > _MOST_CHARACTERS:
-        raise InputError(f"{quote(text)} is not a number with a unit; write e.g. '6 h'")
+        raise InputError(f"{quote(text)} is not a number with a unit; write e.g. {example!r}")
     return Fraction(match.group()), stripped[match.end() :].strip()
 
 
@@ -213,7 +213,7 @@ def convert(value: object, unit: str) -> float:
         if inside_unit(unit):
             raise InputError(f"missing unit: expected {wanted}, write e.g. '{quote(value)} {split(example)[1]}'")
         return _number(value)
-    number, written = split(value)
+    number, written = split(value, example) if inside_unit(unit) else split(value)
     if not written and inside_unit(unit):
         raise InputError(f"missing unit in {quote(value)}: expected {wanted}, write e.g. {example!r}")
     dimension, size = _measure(written)

@@ -115,3 +115,8 @@ def test_unit_of_no_quantity_of_the_model_is_refused():
 def test_prefixes_differ_by_case_only_where_they_are_units():
     assert {"mm", "mM", "M", "m", "month", "min", "mg"} <= set(UNIT_NAMES)
     assert split("1.6e-4 /d")[1] == "/d"
+
+
+def test_what_is_no_number_is_answered_with_an_example_of_what_is_wanted():
+    with pytest.raises(InputError, match=r"'' is not a number with a unit; write e\.g\. '[0-9.]+ mg'"):
+        convert("", "mg")
