@@ -199,6 +199,10 @@ class Player:
             moved.timeline, moved.farthest = self.timeline, self.farthest
             return moved
 
+    def restart(self) -> "Player":
+        """Return this arm at time 0, with nothing recorded yet."""
+        return Player(self.run.plan, self.arm, copy_state(self._start), memory=self.timeline.most_bytes)
+
     @property
     def series(self) -> pd.DataFrame:
         """The series so far, one row a recorded time."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import niche_sim as ns
-from niche_sim.config.editing import change_parameters, change_switches, give_dose
+from niche_sim.config.editing import change_parameters, change_regimen, change_switches, give_dose
 from niche_sim.errors import InputError
 from niche_sim.kinds import DTC
 from niche_sim.player import open_players
@@ -118,6 +118,21 @@ def test_extend(stage):
     assert stage.tick == 120
 
 
+def test_a_shorter_run_forgets_nothing_that_was_to_come(stage):
+    whole = stage.experiment.resolved()["arms"]
+    for length in ("4 d", "1 d"):
+        stage.extend(length)
+    assert len(stage.experiment.resolved()["arms"]["treated"]["regimen"]) < len(whole["treated"]["regimen"])
+    stage.extend("20 d")
+    assert stage.experiment.resolved()["arms"] == whole
+    stage.extend("4 d")
+    edit = change_regimen(stage.experiment.resolved(), "treated", 0.0, [])
+    stage.adopt("treated", edit.mapping)
+    stage.extend("20 d")  # what was changed meanwhile stays as it was changed
+    assert stage.experiment.resolved()["arms"]["treated"].get("regimen", []) == []
+    assert "100 yr" in stage.check_length("101 yr") and "<" not in stage.check_length("101 yr")
+
+
 def test_arms_are_brought_to_the_time_that_is_shown(stage):
     stage.show(["untreated"])
     stage.advance(30)
@@ -141,7 +156,7 @@ def test_facts_cells_and_lives(stage):
     assert any("day" in line for line in tell_life(stage, "treated", ident))
     other = int(frame.cells.ident[frame.cells.kind != DTC][0])
     assert "lives of tumour cells are told" in tell_life(stage, "treated", other)[0]
-    assert "no longer" in tell_life(stage, "treated", 1)[0]
+    assert "not in this arm at this time" in tell_life(stage, "treated", 1)[0]
     bone = np.argwhere(frame.maps["mineral"] > 0.99)[0]
     assert stage.facts("treated", *map(int, bone))[0] == "bone, 100 % of a full voxel"
     vessel = np.argwhere(frame.maps["sinusoid"])[0]

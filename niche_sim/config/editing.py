@@ -35,6 +35,10 @@ class Edit(NamedTuple):
     mistakes: dict[str, str]
 
 
+Change = Callable[[Mapping[str, Any]], Edit]
+"""A change of an experiment, still to be made in the one that holds when its turn comes."""
+
+
 # ---------------------------------------------------------------- what holds
 
 

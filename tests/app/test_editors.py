@@ -47,9 +47,12 @@ class Page:
 
     def __init__(self, component, *arguments):
         self.handed = []
+        self.mapping = next((value for value in arguments if isinstance(value, dict)), {})
         self.box, self.rc = solara.render(component(*arguments, self.take), handle_error=False)
 
     def take(self, *values):
+        if callable(values[0]):  # a change, made at once
+            values = (values[0](self.mapping).mapping,)
         self.handed.append(values[0] if len(values) == 1 else values)
 
     def all(self, kind, **traits):

@@ -7,7 +7,7 @@ import reacton.ipyvuetify as v
 import solara
 
 from niche_sim.config.choices import list_drugs
-from niche_sim.config.editing import find_arm, give_dose
+from niche_sim.config.editing import Change, Edit, find_arm, give_dose
 from niche_sim.view.app.widgets import STYLE, TextField, show_mistakes, show_select
 
 
@@ -19,7 +19,7 @@ def guess_drug(mapping: Mapping[str, Any], arm: str) -> str:
 
 
 @solara.component
-def DoseNow(mapping: Mapping[str, Any], arm: str, moment_h: float, on_change: Callable[[dict[str, Any]], None]) -> None:
+def DoseNow(mapping: Mapping[str, Any], arm: str, moment_h: float, on_change: Callable[[Change], None]) -> None:
     """Give one dose in an arm at a moment; all else stays. Parameters as `ParameterEditor`."""
     drugs = {drug.name: drug for drug in solara.use_memo(lambda: list_drugs(mapping), [mapping])}
     drug, set_drug = solara.use_state_or_update(guess_drug(mapping, arm))
@@ -38,10 +38,13 @@ def DoseNow(mapping: Mapping[str, Any], arm: str, moment_h: float, on_change: Ca
         set_mistakes({})
 
     def give() -> None:
-        edit = give_dose(mapping, arm, moment_h, drug, dose, route, infusion or None)
+        def change(held: Mapping[str, Any]) -> Edit:
+            return give_dose(held, arm, moment_h, drug, dose, route, infusion or None)
+
+        edit = change(mapping)
         set_mistakes(edit.mistakes)
         if edit.mapping is not None:
-            on_change(edit.mapping)
+            on_change(change)
 
     solara.Style(STYLE)
     with v.Html(tag="div", class_="niche-dose", style_="display: flex; flex-wrap: wrap; gap: 8px; align-items: flex-start"):

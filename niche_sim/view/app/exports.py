@@ -26,7 +26,7 @@ def Exports(session: Session) -> None:
     Download("Picture", f"{stem}.png", "image/png", lambda: _draw(session))
     if isinstance(stage, LivingStage) and stage.tick:
         Download("Data (a results folder, zipped)", f"{stem}.zip", "application/zip", lambda: zip_result(stage))
-        Download("Experiment that comes to this state", f"{stem}.yaml", "application/yaml", lambda: _write(stage))
+        Download("Experiment (YAML)", f"{stem}.yaml", "application/yaml", lambda: _write(stage))
         words = "`niche-sim run` of the YAML ends in exactly what is shown; the zipped folder is that run's results."
     elif isinstance(stage, RecordedStage):
         words = f"The data and resolved.yaml lie in {stage.result.directory}."

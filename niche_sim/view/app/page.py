@@ -15,8 +15,8 @@ from niche_sim.view.app.transport import Timeline, Transport
 
 _STYLE = """
 .v-toolbar__title { font-size: 17px !important; }
-.niche-page { display: grid; grid-template-columns: 340px minmax(0, 1fr); gap: 0 22px; max-width: 1600px; margin: 0 auto;
-  padding: 8px 14px 40px; box-sizing: border-box; }
+.niche-page { display: grid; grid-template-columns: 340px minmax(0, 1fr); gap: 0 22px; width: 100%; max-width: 1600px;
+  margin: 0 auto; padding: 8px 14px 40px; box-sizing: border-box; }
 .niche-side { border-right: 1px solid rgba(128, 128, 128, 0.25); padding-right: 10px; min-width: 0; }
 .niche-panel { justify-content: flex-start !important; text-transform: none !important; letter-spacing: 0 !important; }
 .niche-panel .v-btn__content { justify-content: flex-start; }
@@ -78,7 +78,7 @@ def Messages(session: Session) -> None:
     """Show what takes time and what went wrong."""
     busy, trouble = session.busy.value, session.trouble.value
     if trouble:
-        close = solara.Button("Close", text=True, small=True, on_click=lambda: session.trouble.set(""))
+        close = solara.Button("Close", text=True, small=True, color="error", on_click=lambda: session.trouble.set(""))
         words = solara.Text(trouble, style="white-space: pre-wrap")
         solara.v.Alert(type="error", dense=True, text=True, class_="niche-trouble", children=[words, close])
     if busy:

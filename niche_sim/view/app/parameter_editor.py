@@ -7,7 +7,7 @@ import reacton.ipyvuetify as v
 import solara
 
 from niche_sim.config.choices import ParameterChoice, complete, list_parameters
-from niche_sim.config.editing import change_parameters, find_phase
+from niche_sim.config.editing import Change, change_parameters, find_phase
 from niche_sim.view.app.widgets import CHANGED, STYLE, TextField, begins, show_mistakes, show_note, use_latest
 
 MOST_MATCHES = 40
@@ -39,7 +39,7 @@ def name_group(group: str) -> str:
 
 @solara.component
 def ParameterEditor(
-    mapping: Mapping[str, Any], arm: str, moment_h: float, on_change: Callable[[dict[str, Any]], None]
+    mapping: Mapping[str, Any], arm: str, moment_h: float, on_change: Callable[[Change], None]
 ) -> None:
     """Edit the parameters of an arm from a moment on.
 
@@ -50,11 +50,11 @@ def ParameterEditor(
     arm : str
     moment_h : float
         0 changes the arm from its start.
-    on_change : callable of mapping
-        Called with the new experiment, if it is sound.
+    on_change : callable of Change
+        Called with the change, if it is sound.
     """
     apply = use_latest(lambda values: change_parameters(mapping, arm, moment_h, values))
-    done = use_latest(on_change)
+    done = use_latest(lambda values: on_change(lambda held: change_parameters(held, arm, moment_h, values)))
     phase_h = find_phase(mapping, arm, moment_h)
     # What is below is drawn again only if what holds is another, not with every tick.
     _Form(mapping, arm, phase_h, moment_h > 0, apply, done).key(f"parameters of {arm}")
@@ -79,11 +79,12 @@ def _Form(
     def submit() -> None:
         if not drafts:
             return
-        edit = apply({name: complete(text, by_name[name].unit) for name, text in drafts.items()})
+        values = {name: complete(text, by_name[name].unit) for name, text in drafts.items()}
+        edit = apply(values)
         set_mistakes(edit.mistakes)
         if edit.mapping is not None:
             set_drafts({})
-            done(edit.mapping)
+            done(values)
         else:
             groups = list(split_groups(items))
             wrong = {groups.index(by_name[name].group) for name in edit.mistakes if name in by_name}

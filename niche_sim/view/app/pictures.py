@@ -50,7 +50,13 @@ def ArmPicture(session: Session, arm: str) -> None:
 
 @solara.component
 def ViewControls(session: Session) -> None:
-    """Choose the overlay, the plane or the 3-D view, and the arms."""
+    """Choose the overlay, the plane or the 3-D view, and the arms; what is opened begins without any of it."""
+    session.changed.value  # noqa: B018
+    _Choices(session).key(f"view {id(session.view)}")
+
+
+@solara.component
+def _Choices(session: Session) -> None:
     session.changed.value  # noqa: B018
     overlay, set_overlay = solara.use_state(TISSUE)
     volume, set_volume = solara.use_state(False)

@@ -17,7 +17,7 @@ from niche_sim.config.choices import (
     write_fields,
 )
 from niche_sim.config.courses import end_courses, move_courses, read_regimen
-from niche_sim.config.editing import change_regimen, find_arm, list_courses
+from niche_sim.config.editing import Change, Edit, change_regimen, find_arm, list_courses
 from niche_sim.units import write
 from niche_sim.view.app.widgets import CHANGED, STYLE, TextField, begins, show_mistakes, show_note, show_select
 from niche_sim.view.common import describe_regimen
@@ -75,14 +75,14 @@ def find_mistakes(mistakes: Mapping[str, str], number: int) -> dict[str, str]:
 
 @solara.component
 def RegimenEditor(
-    mapping: Mapping[str, Any], arm: str, moment_h: float, on_change: Callable[[dict[str, Any]], None]
+    mapping: Mapping[str, Any], arm: str, moment_h: float, on_change: Callable[[Change], None]
 ) -> None:
     """Edit what is given in an arm from a moment on; parameters as `ParameterEditor`."""
     _Form(mapping, arm, moment_h, on_change).key(f"regimen of {arm}")
 
 
 @solara.component
-def _Form(mapping: Mapping[str, Any], arm: str, moment_h: float, on_change: Callable[[dict[str, Any]], None]) -> None:
+def _Form(mapping: Mapping[str, Any], arm: str, moment_h: float, on_change: Callable[[Change], None]) -> None:
     drugs = solara.use_memo(lambda: list_drugs(mapping), [mapping])
     drafts, set_drafts = solara.use_state(cast(list[Texts] | None, None))  # None: as the arm has it
     mistakes, set_mistakes = solara.use_state(dict[str, str]())
@@ -108,11 +108,15 @@ def _Form(mapping: Mapping[str, Any], arm: str, moment_h: float, on_change: Call
     def submit() -> None:
         if drafts is None:
             return
-        edit = change_regimen(mapping, arm, moment_h, [read_fields(course) for course in courses])
+
+        def change(held: Mapping[str, Any]) -> Edit:
+            return change_regimen(held, arm, moment_h, [read_fields(course) for course in courses])
+
+        edit = change(mapping)
         set_mistakes(edit.mistakes)
         if edit.mapping is not None:
             set_drafts(None)
-            on_change(edit.mapping)
+            on_change(change)
 
     def revert() -> None:
         set_drafts(None)

@@ -16,7 +16,8 @@ import pandas as pd
 import solara
 
 from niche_sim.config import Experiment, load_experiment
-from niche_sim.errors import NicheSimError
+from niche_sim.config.editing import Change
+from niche_sim.errors import InputError, NicheSimError
 from niche_sim.store import Result
 from niche_sim.view.app.stage import LivingStage, RecordedStage, Stage, find_cell, open_stage, tell_life
 from niche_sim.view.common import name_time
@@ -27,6 +28,7 @@ from niche_sim.view.volume import paint_volume
 
 SHORTEST_FRAME_S = 0.04  # 25 frames a second: faster renders trip over each other in the page
 SLOWEST_BROWSER_S = 1.0
+FIRST_STRIDE_H = 24.0
 CHART_PAUSE_S = 0.5
 PROGRESS_PAUSE_S = 0.25
 
@@ -112,6 +114,7 @@ class Session:
             self.busy.value = "opening"
             stage = RecordedStage(target) if isinstance(target, Result) else open_stage(target, progress=self._tell)
             self.stage, self.view, self.pictures = stage, View(), {}
+            self.stride.value = max(1, round(FIRST_STRIDE_H / float(stage.experiment.tick_h)))
             if then is not None:
                 then()
             self._renew()
@@ -180,13 +183,26 @@ class Session:
 
         self.ask(job)
 
-    def adopt(self, arm: str, mapping: Mapping[str, Any]) -> None:
-        """Let an arm go on as in a changed experiment, from now on."""
-        self._alter(lambda stage: stage.adopt(arm, mapping))
+    def adopt(self, arm: str, tick: int, change: Change) -> None:
+        """Let an arm go on as in a changed experiment, from the tick that was shown when it was asked for."""
 
-    def branch(self, arm: str) -> None:
-        """Add an arm that shares the past of another, and show both."""
-        self._alter(lambda stage: stage.branch(arm))
+        def work(stage: LivingStage) -> None:
+            edit = change(stage.experiment.resolved())  # what was asked for before may have changed it meanwhile
+            if edit.mapping is None:
+                raise InputError("; ".join(edit.mistakes.values()))
+            stage.seek(tick)
+            stage.adopt(arm, edit.mapping)
+
+        self._alter(work)
+
+    def branch(self, arm: str, tick: int) -> None:
+        """Add an arm that shares the past of another up to a tick, and show both."""
+
+        def work(stage: LivingStage) -> None:
+            stage.seek(tick)
+            stage.branch(arm)
+
+        self._alter(work)
 
     def extend(self, length: str) -> None:
         """Give the experiment another end."""
@@ -206,6 +222,7 @@ class Session:
         """Show these arms, one or two."""
 
         def job() -> None:
+            self.busy.value = f"bringing {' and '.join(arms)} to {self.clock}"
             self._on_stage().show(arms)
             self._renew()
 
@@ -308,8 +325,8 @@ class Session:
     def _go_to(self, goal: int) -> None:
         """Seek; ahead of what was run, in strides, so that one sees it coming and can ask for something else."""
         stage = self._on_stage()
-        if isinstance(stage, LivingStage) and goal > stage.reached:
-            stage.seek(stage.reached)
+        if isinstance(stage, LivingStage) and goal > stage.known:
+            stage.seek(stage.known)
             while stage.tick < goal and self._goal is None and not self._jobs and not self._stopped:
                 stage.advance(min(goal - stage.tick, max(1, stage.last_tick // 50)))
                 self._draw()

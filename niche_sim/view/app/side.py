@@ -5,6 +5,7 @@ from typing import Any
 
 import solara
 
+from niche_sim.config.editing import Change
 from niche_sim.view import palette
 from niche_sim.view.app.dose_now import DoseNow
 from niche_sim.view.app.exports import Exports
@@ -28,16 +29,21 @@ def Side(session: Session) -> None:
     if stage is None:
         return
     with solara.Column(gap="0px", style={"padding": "4px 0"}):
-        Panel("Scenarios", "mdi-map-outline", lambda: Presets(session.open_named, stage.experiment.name), "open-scenarios")
+        scenarios = lambda: Presets(session.open_named, stage.experiment.name)  # noqa: E731
+        _show_panel("Scenarios", "mdi-map-outline", scenarios, "open-scenarios")
         if not isinstance(stage, LivingStage):
             Replay(session)
         else:
-            Panel("Branch and rewind", "mdi-source-branch", lambda: Branches(session), "open-branches")
-            Panel("Give a dose", "mdi-needle", lambda: Editing(session, DoseNow), "open-dose")
-            Panel("Regimen", "mdi-calendar-clock", lambda: Editing(session, RegimenEditor), "open-regimen")
-            Panel("Mechanisms", "mdi-toggle-switch-outline", lambda: Editing(session, SwitchEditor), "open-mechanisms")
-            Panel("Parameters", "mdi-tune-vertical", lambda: Editing(session, ParameterEditor), "open-parameters")
-        Panel("Export", "mdi-download", lambda: Exports(session), "open-exports")
+            _show_panel("Branch and rewind", "mdi-source-branch", lambda: Branches(session), "open-branches")
+            _show_panel("Give a dose", "mdi-needle", lambda: Editing(session, DoseNow), "open-dose")
+            _show_panel("Regimen", "mdi-calendar-clock", lambda: Editing(session, RegimenEditor), "open-regimen")
+            _show_panel("Mechanisms", "mdi-toggle-switch-outline", lambda: Editing(session, SwitchEditor), "open-mechanisms")
+            _show_panel("Parameters", "mdi-tune-vertical", lambda: Editing(session, ParameterEditor), "open-parameters")
+        _show_panel("Export", "mdi-download", lambda: Exports(session), "open-exports")
+
+
+def _show_panel(title: str, icon: str, draw: Callable[[], Any], name: str) -> None:
+    Panel(title, icon, draw, name).key(name)  # it stays open when others come or go before it
 
 
 @solara.component
@@ -78,8 +84,12 @@ def Editing(session: Session, editor: Callable[..., Any]) -> None:
     solara.Text(words, style=_NOTE)
     moment_h = stage.tick * stage.tick_h
 
-    def adopt(mapping: dict[str, Any]) -> None:
-        session.adopt(arm, mapping)
+    tick, behind = stage.tick, stage.players[arm].farthest > stage.tick
+
+    def adopt(change: Change) -> None:
+        session.adopt(arm, tick, change)
+        if behind:
+            choose("")  # go on with the new arm
 
     editor(stage.experiment.resolved(), arm, moment_h, adopt).key(arm)
 
@@ -96,10 +106,11 @@ def Branches(session: Session) -> None:
         "the arm that it leaves, and has every random draw in common with it.", style=_NOTE,
     )  # fmt: skip
     Length(session)
+    tick = stage.tick
     for arm in stage.shown:
         solara.Button(
-            f"Branch {arm} at {name_time(stage.tick * stage.tick_h)}", icon_name="mdi-source-branch", small=True,
-            on_click=lambda arm=arm: session.branch(arm), classes=["niche-branch"], style="margin: 4px 0",
+            f"Branch {arm} at {name_time(tick * stage.tick_h)}", icon_name="mdi-source-branch", small=True,
+            on_click=lambda arm=arm: session.branch(arm, tick), classes=["niche-branch"], style="margin: 4px 0",
         )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from niche_sim.config import Experiment, build_experiment
 from niche_sim.config.editing import add_arm, cut_to, name_arm
+from niche_sim.config.problems import ConfigError
 from niche_sim.errors import InputError, NicheSimError
 from niche_sim.kinds import (
     FIELD_NAMES,
@@ -120,6 +121,8 @@ class LivingStage(mesa.Model):
         self.shown = list(players)[:MOST_SHOWN]
         self.lock = threading.RLock()
         self.born: dict[str, tuple[str, int]] = {}  # arms that branched off: from which, at which tick
+        self._drugs = list(next(iter(players.values())).run.plan.drugs)  # of the first experiment
+        self._cut: list[tuple[dict[str, Any], dict[str, Any]]] = []  # arms as a shorter run has them, and whole
 
     @property
     def arms(self) -> list[str]:
@@ -151,6 +154,11 @@ class LivingStage(mesa.Model):
     def reached(self) -> int:
         """The last tick that any arm was run to."""
         return max(player.farthest for player in self.players.values())
+
+    @property
+    def known(self) -> int:
+        """The last tick that all arms that are shown were run to."""
+        return min(self.players[arm].farthest for arm in self.shown)
 
     def step(self) -> None:
         """Advance by `stride` ticks; `running` turns False at the end."""
@@ -242,10 +250,21 @@ class LivingStage(mesa.Model):
             length_h = convert(length, "h")
             if length_h < max(self.reached, 1) * self.tick_h:
                 return f"{length}: the arms have been run to {name_time(self.reached * self.tick_h)} already"
-            build_experiment(cut_to(self.experiment.resolved(), length_h, self.arms))
+            self._end_at(length_h)
+        except ConfigError as error:
+            return "; ".join(dict.fromkeys(problem.message for problem in error.problems))
         except InputError as error:
             return str(error)
         return ""
+
+    def _end_at(self, length_h: float) -> tuple[Experiment, dict[str, Any]]:
+        """Return the experiment with another end, and its arms with what begins after that end.
+
+        What an earlier, shorter end left out of an arm comes back, unless the arm was changed since.
+        """
+        mapping = self.experiment.resolved()
+        arms = {arm: next((all_ for cut, all_ in self._cut if cut == held), held) for arm, held in mapping["arms"].items()}
+        return build_experiment(cut_to(mapping | {"arms": arms}, length_h, self.arms)), arms
 
     def extend(self, length: str) -> None:
         """Give the experiment another end, not before now.
@@ -259,8 +278,9 @@ class LivingStage(mesa.Model):
             fault = self.check_length(length)
             if fault:
                 raise InputError(fault)
-            length_h = convert(length, "h")
-            experiment = build_experiment(cut_to(self.experiment.resolved(), length_h, self.arms))
+            experiment, arms = self._end_at(convert(length, "h"))
+            held = experiment.resolved()["arms"]
+            self._cut += [(held[arm], arms[arm]) for arm in self.arms if held[arm] != arms[arm]]
             self.players = {name: player.move(experiment) for name, player in self.players.items()}
             self.experiment, self.running = experiment, True
 
@@ -337,6 +357,11 @@ class LivingStage(mesa.Model):
         with self.lock:
             experiment = build_experiment(cut_to(self.experiment.resolved(), self.tick * self.tick_h, self.shown))
             players = [self.players[arm].fork(experiment, arm) for arm in self.shown]
+            if list(players[0].run.plan.drugs) != self._drugs:
+                # A drug came on the way; a run that knows it from the start has a ledger of it from the start.
+                players = [player.restart() for player in players]
+                advance_all(players, self.tick)
+                return collect_run(experiment, players), experiment
             for player in players:
                 # The last tick again, now as the end of the run, where everything is recorded.
                 player.seek(player.timeline.steps[-2])
@@ -356,7 +381,9 @@ class RecordedStage:
 
     def __init__(self, result: Result) -> None:
         self.result, self.lock = result, threading.RLock()
-        self.experiment = build_experiment(result.experiment_mapping, str(result.directory / "view"))  # images lie beside
+        mapping = dict(result.experiment_mapping)
+        mapping["arms"] = {arm: mapping["arms"][arm] for arm in result.arms}  # in order: stored, they are by name
+        self.experiment = build_experiment(mapping, str(result.directory / "view"))  # images lie beside
         self._times = {arm: list_frames(result, arm) for arm in result.arms}
         self._ticks = sorted({round(float(t) / self.experiment.tick_h) for times in self._times.values() for t in times})
         if not self._ticks:
@@ -530,7 +557,7 @@ def tell_life(stage: Stage, arm: str, ident: int) -> list[str]:
         cells = stage.frame(arm).cells
         row = find_row(cells, ident)
         if row is None:
-            return [f"cell {ident} is no longer in this arm"]
+            return [f"cell {ident} is not in this arm at this time"]
         kind = KIND_NAMES[int(cells.kind[row])]
         return [f"{kind} {ident}, in voxel ({cells.x[row]}, {cells.y[row]}, {cells.z[row]}); lives of tumour cells are told"]
 

@@ -7,7 +7,7 @@ import reacton.ipyvuetify as v
 import solara
 
 from niche_sim.config.choices import SwitchChoice, list_switches
-from niche_sim.config.editing import change_switches, find_phase
+from niche_sim.config.editing import Change, change_switches, find_phase
 from niche_sim.view.app.widgets import CHANGED, QUIET, begins, show_mistakes, show_note, use_latest
 
 _OF_DRUGS = ("chemotherapy", "endocrine_therapy", "quiescent_shelter", "vessel_shelter")
@@ -32,10 +32,10 @@ def _find_heading(item: SwitchChoice) -> str:
 
 
 @solara.component
-def SwitchEditor(mapping: Mapping[str, Any], arm: str, moment_h: float, on_change: Callable[[dict[str, Any]], None]) -> None:
+def SwitchEditor(mapping: Mapping[str, Any], arm: str, moment_h: float, on_change: Callable[[Change], None]) -> None:
     """Switch mechanisms of an arm off or on from a moment on; each takes effect at once. Parameters as `ParameterEditor`."""
     apply = use_latest(lambda values: change_switches(mapping, arm, moment_h, values))
-    done = use_latest(on_change)
+    done = use_latest(lambda values: on_change(lambda held: change_switches(held, arm, moment_h, values)))
     _Form(mapping, arm, find_phase(mapping, arm, moment_h), moment_h > 0, apply, done).key(f"switches of {arm}")
 
 
@@ -51,7 +51,7 @@ def _Form(
         edit = apply({name: on})
         set_mistakes(edit.mistakes)
         if edit.mapping is not None:
-            done(edit.mapping)
+            done({name: on})
         else:
             set_refused(refused + 1)  # draws the switches anew, as they are
 
