@@ -122,7 +122,7 @@ class NicheModel(mesa.Model):
     ----------
     datacollector : mesa.DataCollector
     player : niche_sim.player.Player
-        The arm itself: its state, checkpoints, `seek` and `fork`.
+        The arm itself: its state and checkpoints. `seek` a `fork` of it: the data collector knows no way back.
 
     Raises
     ------
@@ -133,7 +133,7 @@ class NicheModel(mesa.Model):
     --------
     >>> model = NicheModel("e00_zoledronate_niche", arm="zoledronate", seed=7)  # doctest: +SKIP
     >>> model.run_for("30 d")  # doctest: +SKIP
-    >>> model.agents_by_type[TumourCell].agg("age_h", max)  # doctest: +SKIP
+    >>> model.agents_by_type[TumourCell].get("age_h")  # doctest: +SKIP
     >>> model.datacollector.get_model_vars_dataframe()  # doctest: +SKIP
     """
 

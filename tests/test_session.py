@@ -95,3 +95,20 @@ def test_an_arm_that_lags_behind_is_known_to_lag(session):
     session.show(["treated"])
     finish(session)
     assert session.stage.known == 0 and session.stage.reached == 40
+
+
+def test_several_changes_of_a_rewound_arm_make_one_branch(session):
+    """Clicked before the page shows the branch, they belong to it; clicked after, to the arm that is named."""
+    session.step(3)
+    session.seek(0)
+    finish(session)
+    for name in ("division", "death", "arrival"):
+        session.adopt("treated", 0, switch("treated", name))
+    finish(session)
+    stage = session.stage
+    assert stage.arms == ["untreated", "treated", "treated_2"]
+    off = {name for name, on in stage.experiment.arms["treated_2"].switches.items() if not on}
+    assert off == {"division", "death", "arrival"} and not stage.experiment.arms["treated"].switches
+    session.adopt("treated", 0, switch("treated", "migration"))
+    finish(session)
+    assert stage.arms[-1] == "treated_3" and set(stage.experiment.arms["treated_3"].switches) == {"migration"}

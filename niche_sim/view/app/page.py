@@ -17,7 +17,8 @@ _STYLE = """
 .v-toolbar__title { font-size: 17px !important; }
 .niche-page { display: grid; grid-template-columns: 340px minmax(0, 1fr); gap: 0 22px; width: 100%; max-width: 1600px;
   margin: 0 auto; padding: 8px 14px 40px; box-sizing: border-box; }
-.niche-side { border-right: 1px solid rgba(128, 128, 128, 0.25); padding-right: 10px; min-width: 0; }
+.niche-side { border-right: 1px solid rgba(128, 128, 128, 0.25); padding-right: 10px; min-width: 0;
+  position: sticky; top: 8px; align-self: start; max-height: calc(100vh - 88px); overflow-y: auto; }
 .niche-panel { justify-content: flex-start !important; text-transform: none !important; letter-spacing: 0 !important; }
 .niche-panel .v-btn__content { justify-content: flex-start; }
 .niche-panel[aria-expanded=true] { background: rgba(128, 128, 128, 0.12); }
@@ -25,7 +26,7 @@ _STYLE = """
 .niche-main .v-input__slider { margin-top: 0 !important; }
 @media (max-width: 900px) {
   .niche-page { grid-template-columns: minmax(0, 1fr); }
-  .niche-side { order: 2; border-right: 0; padding: 16px 0 0; }
+  .niche-side { order: 2; border-right: 0; padding: 16px 0 0; position: static; max-height: none; }
   .niche-arms { grid-template-columns: minmax(0, 1fr) !important; }
   .niche-timeline { padding-right: 78px !important; }
 }

@@ -113,8 +113,8 @@ def Followed(session: Session) -> None:
     session.charted.value  # noqa: B018
     follow: Any = session.view.follow
     if follow is None:
-        words = "Point at a voxel to see what is in it; click a cell to follow it."
-        solara.Text(words, style=f"color: {FAINT}; font-size: 13px")
+        flat = "Point at a voxel to see what is in it; click a cell to follow it."
+        solara.Text("Drag to turn it." if session.view.volume else flat, style=f"color: {FAINT}; font-size: 13px")
         return
     arm, ident = follow
     with solara.Card(margin=0, elevation=0, style={"border": "1px solid #ddd"}, classes=["niche-life"]):

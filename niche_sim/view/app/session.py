@@ -80,6 +80,7 @@ class Session:
         self._goal: int | None = None
         self._seen: dict[str, int] = {}
         self._wake = threading.Condition()
+        self._branches: dict[tuple[str, int], tuple[str, int]] = {}  # by arm and tick: the last branch, when it was made
         self._stopped = False
         self._charted_at = 0.0
         self._said_at = 0.0
@@ -186,12 +187,21 @@ class Session:
     def adopt(self, arm: str, tick: int, change: Change) -> None:
         """Let an arm go on as in a changed experiment, from the tick that was shown when it was asked for."""
 
+        asked = self.changed.value
+
         def work(stage: LivingStage) -> None:
-            edit = change(stage.experiment.resolved())  # what was asked for before may have changed it meanwhile
+            before = stage.experiment.resolved()  # what was asked for before may have changed it meanwhile
+            branched, at = self._branches.get((arm, tick), (arm, -1))
+            source = branched if asked <= at else arm  # the page did not show the branch yet: the change was meant for it
+            edit = change(before | {"arms": before["arms"] | {arm: before["arms"][source]}})
             if edit.mapping is None:
                 raise InputError("; ".join(edit.mistakes.values()))
+            arms = edit.mapping["arms"]
             stage.seek(tick)
-            stage.adopt(arm, edit.mapping)
+            changed = edit.mapping | {"arms": arms | {arm: before["arms"][arm], source: arms[arm]}}
+            target = stage.adopt(source, changed)
+            if target != source:
+                self._branches[arm, tick] = target, self.changed.value
 
         self._alter(work)
 
