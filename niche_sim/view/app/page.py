@@ -18,7 +18,7 @@ _STYLE = """
 .niche-page { display: grid; grid-template-columns: 340px minmax(0, 1fr); gap: 0 22px; width: 100%; max-width: 1600px;
   margin: 0 auto; padding: 8px 14px 40px; box-sizing: border-box; }
 .niche-side { border-right: 1px solid rgba(128, 128, 128, 0.25); padding-right: 10px; min-width: 0;
-  position: sticky; top: 8px; align-self: start; max-height: calc(100vh - 88px); overflow-y: auto; }
+  position: sticky; top: 72px; align-self: start; max-height: calc(100vh - 96px); overflow-y: auto; }
 .niche-panel { justify-content: flex-start !important; text-transform: none !important; letter-spacing: 0 !important; }
 .niche-panel .v-btn__content { justify-content: flex-start; }
 .niche-panel[aria-expanded=true] { background: rgba(128, 128, 128, 0.12); }
