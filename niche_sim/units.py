@@ -213,15 +213,35 @@ def convert(value: object, unit: str) -> float:
         if inside_unit(unit):
             raise InputError(f"missing unit: expected {wanted}, write e.g. '{quote(value)} {split(example)[1]}'")
         return _number(value)
-    number, written = split(value, example) if inside_unit(unit) else split(value)
-    if not written and inside_unit(unit):
-        raise InputError(f"missing unit in {quote(value)}: expected {wanted}, write e.g. {example!r}")
+    return _convert_text(value, inside_unit(unit))
+
+
+@lru_cache(maxsize=8192)
+def _convert_text(text: str, inside: str) -> float:
+    """Return what a text with a unit is in an inside unit; kept, for the points of a study hold the same texts."""
+    wanted, example = _INSIDE[inside]
+    number, written = split(text, example) if inside else split(text)
+    if not written and inside:
+        raise InputError(f"missing unit in {quote(text)}: expected {wanted}, write e.g. {example!r}")
     dimension, size = _measure(written)
-    expected, inside_size = _measure(inside_unit(unit))
+    expected, inside_size = _measure(inside)
     if dimension != expected:
         found = _INSIDE.get(_inside_by_dimension().get(dimension, "?"), ("something else", ""))[0]
-        raise InputError(f"{quote(value)} is {found}; expected {wanted}, e.g. {example!r}")
+        raise InputError(f"{quote(text)} is {found}; expected {wanted}, e.g. {example!r}")
     return _number(number * size / inside_size)
+
+
+def express(text: str, unit: str) -> float:
+    """Return the number that a text with a unit is in another unit of its dimension, e.g. 7 for "1 week" in "d".
+
+    Raises
+    ------
+    InputError
+        A missing, unknown or wrong unit.
+    """
+    convert(text, unit)
+    number, written = split(text)
+    return _number(number * _measure(written)[1] / _measure(unit)[1])
 
 
 def write(value: float, unit: str) -> str | float:

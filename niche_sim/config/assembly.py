@@ -55,10 +55,10 @@ def is_read_once(name: str) -> bool:
     return name.startswith(_READ_ONCE)
 
 
-def build(report: Report, reference: ParameterSet, shortened: bool) -> Experiment:
-    """Check every part, so that the mistakes of all are found, then join them."""
+def build(report: Report, reference: ParameterSet, shortened: bool, given: ParameterSet | None = None) -> Experiment:
+    """Check every part, so that the mistakes of all are found, then join them; `given` parameters have been checked."""
     model = report.check_model(ExperimentModel)
-    parameters = _read_parameters(report, reference)
+    parameters = _read_parameters(report, reference, given)
     scene = read_scene(report, ("scene",)) if report.document.get(("scene",)) is not None else None
     patient = read_patient(report, ("patient",)) if report.document.get(("patient",)) is not None else None
     # What is sound is checked further even if something else is not.
@@ -141,10 +141,12 @@ def _shorten_arm(arm: Arm, length_h: float) -> Arm:
     return Arm(courses, arm.override, arm.switches, [change for change in arm.changes if change.at_h < length_h])
 
 
-def _read_parameters(report: Report, reference: ParameterSet) -> ParameterSet | None:
+def _read_parameters(report: Report, reference: ParameterSet, given: ParameterSet | None) -> ParameterSet | None:
     """Return the parameters with the experiment's overrides."""
-    layout = {name: item.inside_unit for name, item in reference.items()}
-    parameters = read_parameters(report, ("parameters",), layout, "")
+    parameters = given
+    if given is None:
+        layout = {name: item.inside_unit for name, item in reference.items()}
+        parameters = read_parameters(report, ("parameters",), layout, "")
     # Names and units of overrides can be checked even where the set itself is not sound.
     changes = check_override(report, ("override",), parameters or reference)
     return parameters.override(changes) if parameters is not None else None

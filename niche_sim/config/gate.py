@@ -22,7 +22,7 @@ from niche_sim.config.library import (
 from niche_sim.config.numbers import read_parameters
 from niche_sim.config.patients import read_patient
 from niche_sim.config.problems import ConfigError, Path, Place, Problem
-from niche_sim.config.reader import from_mapping, read_document
+from niche_sim.config.reader import Document, from_mapping, read_document
 from niche_sim.config.references import apply_settings, expand_all, put
 from niche_sim.config.report import Report
 from niche_sim.config.schema import (
@@ -77,7 +77,9 @@ def _locate(find: Callable[[str], FilePath], text: str) -> FilePath:
         raise ConfigError([Problem(text, None, None, "", "name", str(error))]) from None
 
 
-def build_experiment(mapping: Mapping[str, Any], source: str = "<api>") -> Experiment:
+def build_experiment(
+    mapping: Mapping[str, Any], source: str = "<api>", *, parameters: ParameterSet | None = None
+) -> Experiment:
     """Check and resolve an experiment given as a mapping, like the content of its file.
 
     Parameters
@@ -85,13 +87,26 @@ def build_experiment(mapping: Mapping[str, Any], source: str = "<api>") -> Exper
     mapping : mapping
     source : str
         Named in messages in place of a file.
+    parameters : ParameterSet, optional
+        One that has passed the gate already, in place of `parameters` of the mapping.
 
     Raises
     ------
     ConfigError
         An InputError with all mistakes as `problems`.
     """
-    return _pass(Report(from_mapping(mapping, source)), [], None, None)
+    return _pass(Report(from_mapping(mapping, source)), [], None, None, parameters)
+
+
+def resolve_document(document: Document, settings: Sequence[str]) -> Experiment:
+    """Check and resolve an experiment that has been read, with `name=value` settings; what they say is said of `--set name`.
+
+    Raises
+    ------
+    ConfigError
+        An InputError with all mistakes as `problems`.
+    """
+    return _pass(Report(document), list(settings), None, None)
 
 
 def load_parameters(name: str) -> ParameterSet:
@@ -205,14 +220,17 @@ def _layout_for(file: FilePath) -> dict[str, str] | None:
 # ---------------------------------------------------------------- an experiment
 
 
-def _pass(report: Report, settings: list[str], seed: int | None, length: str | None) -> Experiment:
+def _pass(
+    report: Report, settings: list[str], seed: int | None, length: str | None, parameters: ParameterSet | None = None
+) -> Experiment:
     """Apply options, read what is named, check everything, and build the experiment."""
     document = report.document
     if not isinstance(document.data, dict):
         report.fail((), "type", f"expected an experiment with {', '.join(list_keys(ExperimentModel))}")
         report.raise_problems()
     reference = _reference()
-    document.data.setdefault("parameters", REFERENCE_SET)
+    if parameters is None:
+        document.data.setdefault("parameters", REFERENCE_SET)
     options: list[tuple[Path, Any, str]] = [
         (("seed",), seed, "--seed"),
         (("time", "length"), length, "--length"),
@@ -223,4 +241,4 @@ def _pass(report: Report, settings: list[str], seed: int | None, length: str | N
     apply_settings(report, settings, reference)
     expand_all(report)
     shortened = length is not None or any(text.strip().startswith("time.length") for text in settings)
-    return build(report, reference, shortened)
+    return build(report, reference, shortened, parameters)

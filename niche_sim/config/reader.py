@@ -233,20 +233,23 @@ class _Composer:
         if _CONTROL.search(text):
             self.report(self.place(event), "encoding", f"contains a control character: {quote(text)}", path)
             return _CONTROL.sub(" ", text)
-        if event.style is not None:
-            return text
-        if text in ("", "~", "null", "Null", "NULL"):
-            return None
-        if text in ("true", "True", "TRUE"):
-            return True
-        if text in ("false", "False", "FALSE"):
-            return False
-        if _INTEGER.fullmatch(text):
-            return int(text)
-        return float(text) if _FLOAT.fullmatch(text) else text
+        return text if event.style is not None else read_scalar(text)
 
     def report(self, place: Place, code: str, message: str, path: Path) -> None:
         self.document.problems.append(Problem(place.file, place.line, place.column, write_path(path), code, message))
+
+
+def read_scalar(text: str) -> str | int | float | bool | None:
+    """Return what an unquoted text is: nothing, true or false, a number, or the text itself."""
+    if text in ("", "~", "null", "Null", "NULL"):
+        return None
+    if text in ("true", "True", "TRUE"):
+        return True
+    if text in ("false", "False", "FALSE"):
+        return False
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text
 
 
 def parse(text: str, shown: str, *, lenient: bool = False) -> Document:
