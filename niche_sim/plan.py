@@ -119,8 +119,8 @@ def check_memory(experiment: Any, threads: int | None = None) -> None:
     need, there = forecast_memory(experiment, threads), find_memory()
     if need > there:
         raise ResourceError(
-            f"{experiment.name}: needs about {_size(need)} of memory, {_size(there)} are free; make scene.size smaller or "
-            "scene.voxel larger, use --threads 1, or record fields and pictures less often"
+            f"{experiment.name}: needs about {write_size(need)} of memory, {write_size(there)} are free; make scene.size "
+            "smaller or scene.voxel larger, use --threads 1, or record fields and pictures less often"
         )
 
 
@@ -202,7 +202,8 @@ def estimate(experiment: Any, threads: int | None = None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _size(count: float) -> str:
+def write_size(count: float) -> str:
+    """Return a number of bytes in words, e.g. 1.5 GB."""
     for unit in ("B", "kB", "MB"):
         if count < 1000.0:
             return f"{count:.0f} {unit}"
@@ -219,8 +220,8 @@ def describe_plan(need: dict[str, Any]) -> list[str]:
         f"lattice    {shape} = {need['voxels']:,} voxels",
         f"room for   {need['cell_ceiling']:,} cells and {need['bmu_ceiling']:,} BMUs an arm",
         f"ticks      {need['ticks']:,} ({need['arms']} arms of {need['ticks_per_arm']:,} and the spin-up)",
-        f"memory     about {_size(need['memory_bytes'])}",
-        f"disk       about {_size(need['disk_bytes'])}",
+        f"memory     about {write_size(need['memory_bytes'])}",
+        f"disk       about {write_size(need['disk_bytes'])}",
         f"tick       {need['tick_h']:g} h; times the largest hazard, {need['fastest_parameter']}: "
         f"{need['hazard_times_tick']:.3g} ({verdict})",
         "bias of this tick, about halved by half of it:",

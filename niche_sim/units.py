@@ -231,7 +231,7 @@ def _convert_text(text: str, inside: str) -> float:
     return _number(number * size / inside_size)
 
 
-def express(text: str, unit: str) -> float:
+def express(text: str, unit: str) -> Fraction:
     """Return the number that a text with a unit is in another unit of its dimension, e.g. 7 for "1 week" in "d".
 
     Raises
@@ -241,7 +241,7 @@ def express(text: str, unit: str) -> float:
     """
     convert(text, unit)
     number, written = split(text)
-    return _number(number * _measure(written)[1] / _measure(unit)[1])
+    return number * _measure(written)[1] / _measure(unit)[1]
 
 
 def write(value: float, unit: str) -> str | float:

@@ -133,7 +133,7 @@ class Experiment:
                 "spin_up": write(self.spin_up_h, "h"),
             },
             "population": self.population.model_dump(),
-            "arms": {name: _write_arm(arm) for name, arm in self.arms.items()},
+            "arms": {name: write_arm(arm) for name, arm in self.arms.items()},
             "switches": dict(self.switches),
             "record": write_model(self.record),
             "scene": write_model(self.scene),
@@ -151,7 +151,8 @@ def _copy(value: Any) -> Any:
     return [_copy(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _write_arm(arm: Arm) -> dict[str, Any]:
+def write_arm(arm: Arm) -> dict[str, Any]:
+    """Return an arm with the keys and units of its file."""
     courses = [_write_course(course) for course in arm.regimen]
     written = {"regimen": courses, "override": dict(arm.override), "switches": dict(arm.switches)}
     changes = [

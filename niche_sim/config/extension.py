@@ -23,7 +23,7 @@ TIMES = "times"
 def extend(report: Report, path: Path) -> None:
     """Complete the parameter set at a path by the sets that it extends; mistakes are noted."""
     document = report.document
-    layers = [_cut_out(document, path)]
+    layers = [document.cut_out(path)]
     files = [FilePath(layers[0].place(()).file)]
     while isinstance(layers[-1].data, dict) and EXTENDS in layers[-1].data:
         parent = _read_parent(report, path, layers[-1], files)
@@ -47,15 +47,6 @@ def _refuse_multiples(report: Report, path: Path, lowest: Any) -> None:
                 message = f"there is no set below to multiply; the file begins with `{EXTENDS}: NAME`"
                 report.add((*path, group, key, TIMES), "value", message, key=True)
                 report.broken.add((*path, group, key))
-
-
-def _cut_out(document: Document, path: Path) -> Document:
-    """Return the part of a document at a path as a document of its own."""
-    places, keys = (
-        {known[len(path) :]: place for known, place in table.items() if known[: len(path)] == path}
-        for table in (document.places, document.keys)
-    )
-    return Document(document.place(path).file, document.get(path), places, keys)
 
 
 def _read_parent(report: Report, path: Path, layer: Document, files: list[FilePath]) -> Document | None:

@@ -64,6 +64,14 @@ class Document:
             for known in [known for known in table if known[: len(path)] == path]:
                 del table[known]
 
+    def cut_out(self, path: Path) -> "Document":
+        """Return the part at a path as a document of its own."""
+        places, keys = (
+            {known[len(path) :]: place for known, place in table.items() if known[: len(path)] == path}
+            for table in (self.places, self.keys)
+        )
+        return Document(self.place(path).file, self.get(path), places, keys)
+
     def graft(self, path: Path, other: "Document", prefix: Path = ()) -> None:
         """Put (part of) another document at a path; its places keep naming its own file."""
         value = other.data

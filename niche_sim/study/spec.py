@@ -13,6 +13,9 @@ KINDS = ("table", "grid", "latin_hypercube", "sobol_sequence", "morris", "saltel
 DISTRIBUTIONS = ("uniform", "loguniform", "normal", "lognormal", "triangular", "integer", "choice")
 """Distributions of a factor."""
 
+BUILT = "design.parquet"
+"""The file beside a resolved study that holds its points."""
+
 TAKES = ("end", "start", "mean", "min", "max", "sum", "change", "first_above", "first_below")
 """What an endpoint takes of a column of the series; the last two have an argument and give a time in hours."""
 
@@ -113,6 +116,7 @@ class Study:
         Those that run at every point.
     design : Design
     factors : tuple of Factor
+        In alphabetical order, as are the endpoints.
     replicates : int
         Runs of each point and arm: seeds base, base + 1 ..., the same at every point.
     constraints : tuple of str
@@ -132,11 +136,11 @@ class Study:
     endpoints: tuple[Endpoint, ...]
 
     def resolved(self) -> dict[str, Any]:
-        """Return the study as a mapping: written as YAML it is a study file of its own (a table stays beside it)."""
+        """Return the study as a mapping: written as YAML beside its points (`BUILT`), it is a study file of its own."""
         design = self.design
         laid: dict[str, Any] = {"kind": design.kind}
         if design.kind == "table":
-            laid |= {"table": design.table}
+            laid |= {"table": BUILT}
         elif design.kind != "grid":
             laid |= {"points": design.points, "seed": design.seed}
         laid |= {"levels": design.levels} if design.kind == "morris" else {}
@@ -228,7 +232,7 @@ def _write_factor(factor: Factor, kind: str) -> dict[str, Any]:
     if factor.distribution == "choice":
         return written | {"values": list(factor.values)}
     ends = [write_number(end, factor.unit) for end in (factor.low, factor.high)]
-    if factor.distribution == "integer":
+    if factor.distribution == "integer" and not factor.unit:
         ends = [int(end) for end in (factor.low, factor.high)]
     written |= {"distribution": factor.distribution, "range": ends}
     keys = {"normal": ("mean", "sd"), "lognormal": ("median", "cv"), "triangular": ("mode",)}.get(factor.distribution, ())
