@@ -1,9 +1,11 @@
 """Designs of studies: what is read, what is refused and how it is said, which points and runs follow."""
 
+import copy
 import hashlib
 import json
 import math
 import os
+import random
 import re
 import subprocess
 import sys
@@ -380,6 +382,10 @@ endpoints:
         ('values: ["1 mg", "2 mg", "4 mg"]', 'values: ["1 mg", "2 h"]', "is a time; expected a mass"),
         ('values: ["1 mg", "2 mg", "4 mg"]', "distribution: triangular, mode: 2 mg", "nothing states the range"),
         ("replicates: 2", "endpoints: {x: {column: cycling, take: average}}", "cannot be taken"),
+        ("replicates: 2", "arms: [[control], 3]", "should be a valid string"),
+        ("dormancy.exit_rate: {}", "dormancy.exit_rate: []", "expected a mapping"),
+        ("dormancy.exit_rate: {}", "dormancy.exit_rate: {distribution: lognormal, cv: 1e200}", "beyond reason"),
+        ("dormancy.exit_rate: {}", "dormancy.exit_rate: {distribution: normal, sd: 1e200 /d}", "beyond reason"),
         ("{time.length", "{record.series: false, time.length", "records no series"),
     ],
 )  # fmt: skip
@@ -387,6 +393,30 @@ def test_what_a_study_cannot_be(write, old, new, fragment):
     assert old in TEXT
     problems = complain(write(TEXT.replace(old, new)))
     assert any(fragment in problem.message for problem in problems), [str(problem) for problem in problems]
+
+
+def test_no_mistake_is_a_traceback(write):
+    """Values, keys and kinds that do not belong where they stand: the gate says so, or takes them."""
+    draw = random.Random(5)
+    plain = YAML(typ="safe").load(TEXT)
+    strange = [None, True, -1, 10**30, 1e308, "", "*", "arms.*.*", "4 mg", "-3 d", [], {}, [1], [None, 3], [[1], "1 d"]]
+    for number in range(60):
+        study = copy.deepcopy(plain)
+        for _ in range(1 + number % 3):
+            places = list(list_places(study))
+            holder, key = draw.choice(places)
+            holder[key] = copy.deepcopy(draw.choice(strange))
+        file = write()
+        with file.open("w") as stream:
+            YAML(typ="safe").dump(study, stream)
+        assert all(problem.message and problem.file == str(file) for problem in check_study(file))
+
+
+def list_places(value):
+    for key in value if isinstance(value, dict) else range(len(value)):
+        yield value, key
+        if isinstance(value[key], (dict, list)):
+            yield from list_places(value[key])
 
 
 def test_tables_that_do_not_fit(write, tmp_path):

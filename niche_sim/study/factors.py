@@ -17,6 +17,7 @@ from niche_sim.units import express, inside_unit, quote, split
 
 LOG_SPAN = 100.0
 """A range that spans more than this factor is compared, and drawn unless told, on a logarithmic scale."""
+_LARGEST, _LARGEST_CV = 1e100, 10.0
 _TAILS = 4.0  # a normal law without a range is cut off at so many standard deviations
 
 _LAW_KEYS = {"normal": ("mean", "sd"), "lognormal": ("median", "cv"), "triangular": ("mode",)}
@@ -228,9 +229,12 @@ class _Reader:
                 self.note((keys[1],), "missing", f"missing: {keys[1]!r} is needed for this distribution", key=True)
                 return None
             spread = self.attempt((keys[1],), given, "" if keys[1] == "cv" else unit or "")
-            if spread is not None and not spread > 0.0:
-                self.note((keys[1],), "range", f"{quote(given)} is not above 0")
+            if spread is not None and not 0.0 < spread <= (_LARGEST_CV if keys[1] == "cv" else _LARGEST):
+                self.note((keys[1],), "range", f"{quote(given)} is not above 0, or beyond reason")
                 return None
+        if centre is not None and abs(centre) > _LARGEST:
+            self.note((keys[0],), "range", f"{quote(written)} is beyond reason")
+            return None
         if law == "lognormal" and centre is not None and not centre > 0.0:
             self.note((keys[0],), "range", f"{quote(written)} is not above 0, as the median must be")
             return None
@@ -248,6 +252,8 @@ class _Reader:
     def check_law(self, law: str, low: float, high: float, centre: float) -> None:
         """Note what of a range does not fit a distribution."""
         here = (*self.path, "range") if self.model.range is not None else (*self.path, "distribution")
+        if not max(abs(low), abs(high)) <= _LARGEST:
+            self.report.add(here, "range", "is beyond reason")
         if law == "loguniform" and not low > 0.0:
             self.report.add(here, "range", "a loguniform distribution needs a lowest value above 0")
         if law == "integer" and not (low.is_integer() and high.is_integer()):

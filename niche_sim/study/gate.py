@@ -177,7 +177,7 @@ class _Reader:
                 self.report.add(("arms", i), "name", f"no arm is called {quote(name)}{suggest(name, experiment.arms)}")
             elif name in named[:i]:
                 self.report.add(("arms", i), "duplicate", f"{quote(name)} is already in the list")
-        return tuple(dict.fromkeys(name for name in named if name in experiment.arms))
+        return tuple(dict.fromkeys(name for name in named if isinstance(name, str) and name in experiment.arms))
 
     # ------------------------------------------------------------ design and factors
 
@@ -216,7 +216,7 @@ class _Reader:
         taken: dict[tuple[str, ...], str] = {}
         # In alphabetical order, so that equal studies, whose hashes know no order of keys, have the same points.
         for name, entry in sorted(data.items()) if isinstance(data, dict) else ():
-            if entry is None or self.report.read_part(FactorModel, ("factors", name)) is None:
+            if not isinstance(entry, dict) or self.report.read_part(FactorModel, ("factors", name)) is None:
                 continue
             factor = read_factor(self.report, name, resolved, experiment.parameters, design.kind if design else "")
             if factor is None:
