@@ -1,0 +1,207 @@
+"""An emulator: a smooth surface through the results of a study, to explore between its points within milliseconds.
+
+A Gaussian process with a Matern kernel (nu 5/2), a length for each factor, and a term for noise (Rasmussen and Williams
+2006), by scikit-learn, on the means over replicates. It knows nothing beyond the ranges of the study, and its error is
+measured on points that it was not shown.
+"""
+
+import difflib
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from niche_sim.errors import InputError
+from niche_sim.study.indices import average_replicates
+from niche_sim.study.summary import StudyResults
+from niche_sim.units import convert
+
+MOST_POINTS = 500  # more would take minutes; a random part of them is taken
+FOLDS = 10
+NORMAL_95 = 1.959963984540054
+POOR_Q2 = 0.5
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A trained emulator of one response of a study.
+
+    Attributes
+    ----------
+    endpoint, unit, label : str
+        The endpoint, its unit, and whose it is: an arm, or the difference of two.
+    factors : tuple of str
+    low, high : ndarray
+        Ends of each factor (its unit) between which it was trained.
+    log : ndarray of bool
+        Whether a factor is taken by its logarithm.
+    x, y : ndarray
+        Points (factors from 0 to 1) and the means over replicates that it was trained on.
+    available : int
+        Points with a response, of which those of `x` were taken.
+    rmse, q2, coverage : float
+        Of points left out in turn: root mean square error, 1 less its square over the variance, and the share of them inside
+        their 95 % intervals.
+    model : GaussianProcessRegressor
+    """
+
+    endpoint: str
+    unit: str
+    label: str
+    factors: tuple[str, ...]
+    low: np.ndarray
+    high: np.ndarray
+    log: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    available: int
+    rmse: float
+    q2: float
+    coverage: float
+    model: Any
+
+    def predict(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the mean response at points (factors in their units, shape (points, factors)) with its 95 % interval."""
+        mean, deviation = _predict(self.model, _scale(values, self.low, self.high, self.log), noisy=False)
+        return mean, mean - NORMAL_95 * deviation, mean + NORMAL_95 * deviation
+
+    def middle(self) -> np.ndarray:
+        """Return the middle of each factor, in its unit; the geometric one of a factor on a logarithmic scale."""
+        logs = np.exp(0.5 * np.log(np.where(self.log, self.low * self.high, 1.0)))
+        return np.asarray(np.where(self.log, logs, 0.5 * (self.low + self.high)))
+
+
+def _scale(values: np.ndarray, low: np.ndarray, high: np.ndarray, log: np.ndarray) -> np.ndarray:
+    """Return factors from 0 to 1."""
+
+    def turn(held: np.ndarray) -> np.ndarray:
+        return np.asarray(np.where(log, np.log(np.where(log, held, 1.0)), held))
+
+    return (turn(values) - turn(low)) / (turn(high) - turn(low))
+
+
+def _predict(model: Any, x: np.ndarray, noisy: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation, of a point as computed if `noisy`, else of the mean response there."""
+    mean, deviation = model.predict(x, return_std=True)
+    noise = 0.0 if noisy else model.kernel_.k2.noise_level * model._y_train_std**2
+    return mean, np.sqrt(np.maximum(deviation**2 - noise, 0.0))
+
+
+def _fit(x: np.ndarray, y: np.ndarray, kernel: Any = None, seed: int = 0) -> Any:
+    """Return a process fitted by maximum likelihood, from `kernel` on if one is given, else from several starts."""
+    try:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+    except ImportError:
+        raise InputError('an emulator needs scikit-learn: pip install "niche_sim[studies]"') from None
+    starts = 0 if kernel is not None else 2
+    if kernel is None:
+        smooth = Matern(np.ones(x.shape[1]), (0.05, 100.0), nu=2.5)
+        kernel = ConstantKernel(1.0, (1e-2, 1e3)) * smooth + WhiteKernel(0.1, (1e-6, 10.0))
+    model = GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=starts, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of a length at its bound: a factor that does nothing
+        return model.fit(x, y)
+
+
+def _cross_validate(x: np.ndarray, y: np.ndarray, model: Any, seed: int) -> tuple[float, float, float]:
+    """Return RMSE, Q2 and coverage of points left out; the process is fitted anew without each fold."""
+    fold = np.random.default_rng(seed).permutation(len(y)) % FOLDS
+    mean, deviation = np.empty(len(y)), np.empty(len(y))
+    for number in range(FOLDS):
+        out = fold == number
+        mean[out], deviation[out] = _predict(_fit(x[~out], y[~out], model.kernel_, seed), x[out], noisy=True)
+    error = y - mean
+    rmse = float(np.sqrt(np.mean(error**2)))
+    return rmse, 1.0 - rmse**2 / float(y.var()), float(np.mean(np.abs(error) <= NORMAL_95 * deviation))
+
+
+def count_needed(factors: int) -> int:
+    """Return the least number of points an emulator is trained on; ten a factor are usual (Loeppky et al. 2009)."""
+    return max(2 * FOLDS, 3 * factors)
+
+
+def train(results: StudyResults, endpoint: str, arm: str, minus: str | None = None, seed: int = 0) -> Emulator:
+    """Train an emulator of an endpoint of an arm, or of its matched difference to another arm, and measure its error.
+
+    Raises
+    ------
+    InputError
+        No such endpoint or arm, too few points, a response or no factor that varies, or scikit-learn is not installed.
+    """
+    _check_name("--endpoint", endpoint, results.endpoints)
+    for option, name in (("--arm", arm), ("--minus", minus)):
+        if name is not None:
+            _check_name(option, name, results.arms)
+    held = results.response(endpoint, arm)
+    mean = average_replicates(held if minus is None else held - results.response(endpoint, minus))
+    values = results.matrix()
+    low, high = values.min(axis=0), values.max(axis=0)
+    varies = high > low
+    if not varies.any():
+        raise InputError("no factor of this study varies; there is nothing to emulate")
+    if not varies.all():
+        fixed = ", ".join(name for name, moves in zip(results.factors, varies) if not moves)
+        raise InputError(f"{fixed}: has one value at all points; an emulator needs factors that vary")
+    log = np.array([factor.scale == "log" for factor in results.study.factors]) & (low > 0)
+    there = np.flatnonzero(np.isfinite(mean))
+    needed = count_needed(len(low))
+    if len(there) < needed:
+        raise InputError(f"{endpoint}: {len(there)} points have a value; an emulator of {len(low)} factors needs {needed}")
+    if mean[there].max() == mean[there].min():
+        raise InputError(f"{endpoint}: is {mean[there][0]:g} at all points; there is nothing to emulate")
+    taken = np.sort(np.random.default_rng(seed).permutation(there)[:MOST_POINTS])
+    x, y = _scale(values[taken], low, high, log), mean[taken]
+    model = _fit(x, y, seed=seed)
+    rmse, q2, coverage = _cross_validate(x, y, model, seed)
+    label = arm if minus is None else f"{arm} − {minus}"
+    return Emulator(
+        endpoint, results.unit(endpoint), label, tuple(results.factors), low, high, log, x, y, len(there), rmse, q2,
+        coverage, model,
+    )  # fmt: skip
+
+
+def _check_name(option: str, name: str, known: list[str]) -> None:
+    if name not in known:
+        close = difflib.get_close_matches(name, known, 1)
+        remedy = f"did you mean {close[0]!r}?" if close else f"there is {', '.join(known)}"
+        raise InputError(f"{option}: no {name!r}; {remedy}")
+
+
+def read_place(results: StudyResults, emulator: Emulator, text: str) -> np.ndarray:
+    """Return the factors (their units) that "name=value, name=value" states, each other at its middle.
+
+    Raises
+    ------
+    InputError
+        No such factor, no such value, or one outside the range that the emulator was trained on.
+    """
+    place = emulator.middle()
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not value:
+            raise InputError(f"--at: expected name=value, not {part!r}")
+        _check_name("--at", name, list(emulator.factors))
+        number = emulator.factors.index(name)
+        place[number] = _read_value(results, number, value)
+        low, high = emulator.low[number], emulator.high[number]
+        if not low * (1 - 1e-12) <= place[number] <= high * (1 + 1e-12):
+            unit = results.study.factors[number].unit
+            ends = f"{low:g} to {high:g} {unit}".strip()
+            raise InputError(f"--at: {name}={value} is outside {ends}, where the study has points; an emulator cannot tell")
+    return place
+
+
+def _read_value(results: StudyResults, number: int, text: str) -> float:
+    factor = results.study.factors[number]
+    written = results.design[factor.name].astype(str)
+    if (written == text).any():
+        return float(results.values(factor.name)[(written == text).argmax()])
+    try:
+        return convert(text, factor.unit) / convert(f"1 {factor.unit}", factor.unit) if factor.unit else float(text)
+    except ValueError:
+        raise InputError(f"--at: {factor.name}: expected a number, not {text!r}") from None
+    except InputError as error:
+        raise InputError(f"--at: {factor.name}: {error}") from None
