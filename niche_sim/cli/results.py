@@ -93,7 +93,7 @@ def plot(directory: Path, formats: str, dpi: int, only: tuple[str, ...], out: Pa
     """
     _require_sound(directory)
     place = _check_folder(directory, out)
-    options: dict[str, Any] = {"formats": _read_formats(formats), "dpi": dpi, "only": only, "out": place}
+    options: dict[str, Any] = {"formats": read_formats(formats), "dpi": dpi, "only": only, "out": place}
     if _is_cohort(directory):
         from niche_sim.view.cohort import draw_cohort
 
@@ -106,7 +106,8 @@ def plot(directory: Path, formats: str, dpi: int, only: tuple[str, ...], out: Pa
         click.echo(str(path))
 
 
-def _read_formats(text: str) -> tuple[str, ...]:
+def read_formats(text: str) -> tuple[str, ...]:
+    """Return the formats of figures that a list such as "png,svg" names."""
     from niche_sim.view.figures import FORMATS
 
     names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",")))

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from niche_sim.errors import InputError
-from niche_sim.study.indices import average_replicates
-from niche_sim.study.summary import StudyResults
+from niche_sim.study.estimates import average_replicates
+from niche_sim.study.results import StudyResults
 from niche_sim.units import convert
 
 MOST_POINTS = 500  # more would take minutes; a random part of them is taken
@@ -66,6 +66,11 @@ class Emulator:
         mean, deviation = _predict(self.model, _scale(values, self.low, self.high, self.log), noisy=False)
         return mean, mean - NORMAL_95 * deviation, mean + NORMAL_95 * deviation
 
+    def tell_error(self) -> str:
+        """Return the error on points left out in words."""
+        told = f"Of points left out: RMSE {self.rmse:.3g} {self.unit}, Q2 {self.q2:.3f}, "
+        return f"{told}{100 * self.coverage:.0f} % inside their 95 % intervals."
+
     def middle(self) -> np.ndarray:
         """Return the middle of each factor, in its unit; the geometric one of a factor on a logarithmic scale."""
         logs = np.exp(0.5 * np.log(np.where(self.log, self.low * self.high, 1.0)))
@@ -94,6 +99,7 @@ def _fit(x: np.ndarray, y: np.ndarray, kernel: Any = None, seed: int = 0) -> Any
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+        from threadpoolctl import threadpool_limits  # which comes with scikit-learn
     except ImportError:
         raise InputError('an emulator needs scikit-learn: pip install "niche_sim[studies]"') from None
     starts = 0 if kernel is not None else 2
@@ -101,7 +107,7 @@ def _fit(x: np.ndarray, y: np.ndarray, kernel: Any = None, seed: int = 0) -> Any
         smooth = Matern(np.ones(x.shape[1]), (0.05, 100.0), nu=2.5)
         kernel = ConstantKernel(1.0, (1e-2, 1e3)) * smooth + WhiteKernel(0.1, (1e-6, 10.0))
     model = GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=starts, random_state=seed)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(1):  # threads of the BLAS wait for each other on matrices so small
         warnings.simplefilter("ignore", ConvergenceWarning)  # of a length at its bound: a factor that does nothing
         return model.fit(x, y)
 
@@ -123,20 +129,16 @@ def count_needed(factors: int) -> int:
     return max(2 * FOLDS, 3 * factors)
 
 
-def train(results: StudyResults, endpoint: str, arm: str, minus: str | None = None, seed: int = 0) -> Emulator:
-    """Train an emulator of an endpoint of an arm, or of its matched difference to another arm, and measure its error.
+def train(results: StudyResults, endpoint: str, label: str, seed: int = 0) -> Emulator:
+    """Train an emulator of an endpoint of an arm, or of its difference to the reference, and measure its error.
 
     Raises
     ------
     InputError
-        No such endpoint or arm, too few points, a response or no factor that varies, or scikit-learn is not installed.
+        No such endpoint, too few points, a response or no factor that varies, or scikit-learn is not installed.
     """
-    _check_name("--endpoint", endpoint, results.endpoints)
-    for option, name in (("--arm", arm), ("--minus", minus)):
-        if name is not None:
-            _check_name(option, name, results.arms)
-    held = results.response(endpoint, arm)
-    mean = average_replicates(held if minus is None else held - results.response(endpoint, minus))
+    results.check_endpoint(endpoint)
+    mean = average_replicates(results.response(endpoint, label))
     values = results.matrix()
     low, high = values.min(axis=0), values.max(axis=0)
     varies = high > low
@@ -156,18 +158,10 @@ def train(results: StudyResults, endpoint: str, arm: str, minus: str | None = No
     x, y = _scale(values[taken], low, high, log), mean[taken]
     model = _fit(x, y, seed=seed)
     rmse, q2, coverage = _cross_validate(x, y, model, seed)
-    label = arm if minus is None else f"{arm} − {minus}"
     return Emulator(
         endpoint, results.unit(endpoint), label, tuple(results.factors), low, high, log, x, y, len(there), rmse, q2,
         coverage, model,
     )  # fmt: skip
-
-
-def _check_name(option: str, name: str, known: list[str]) -> None:
-    if name not in known:
-        close = difflib.get_close_matches(name, known, 1)
-        remedy = f"did you mean {close[0]!r}?" if close else f"there is {', '.join(known)}"
-        raise InputError(f"{option}: no {name!r}; {remedy}")
 
 
 def read_place(results: StudyResults, emulator: Emulator, text: str) -> np.ndarray:
@@ -183,7 +177,10 @@ def read_place(results: StudyResults, emulator: Emulator, text: str) -> np.ndarr
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not value:
             raise InputError(f"--at: expected name=value, not {part!r}")
-        _check_name("--at", name, list(emulator.factors))
+        if name not in emulator.factors:
+            close = difflib.get_close_matches(name, emulator.factors, 1)
+            remedy = f"did you mean {close[0]!r}?" if close else f"there is {', '.join(emulator.factors)}"
+            raise InputError(f"--at: no factor {name!r}; {remedy}")
         number = emulator.factors.index(name)
         place[number] = _read_value(results, number, value)
         low, high = emulator.low[number], emulator.high[number]

@@ -5,55 +5,15 @@ left out, and each table says how many values it rests on. Replicates share thei
 numbers), so differences between points are taken replicate by replicate and averaged after that. Intervals have 95 %.
 """
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from niche_sim.bootstrap import average
 from niche_sim.errors import InputError
+from niche_sim.study.estimates import average_replicates, find_interval, mean_there, resample, square_error
 
-RESAMPLES = 1000
-CHUNK = 100  # samples of the bootstrap at a time, for flat memory
 NORMAL_95 = 1.959963984540054
-FEW_VALUES = 8  # a factor with so few distinct values is shown at each of them
-END_SHARE = 0.2  # of the points: the low and the high end of any other factor
-BINS = 8
-
-
-def average_replicates(y: np.ndarray) -> np.ndarray:
-    """Return the mean over the replicates that are there, NaN where none is; shape (points,)."""
-    there = np.isfinite(y)
-    number = there.sum(axis=1)
-    total = np.where(there, y, 0.0).sum(axis=1)
-    return np.divide(total, number, out=np.full(len(y), np.nan), where=number > 0)
-
-
-def _square_error(d: np.ndarray) -> np.ndarray:
-    """Return the squared standard error of the mean over replicates, NaN with fewer than two; shape (points,)."""
-    number = np.isfinite(d).sum(axis=1)
-    squares = np.nansum((d - average_replicates(d)[:, None]) ** 2, axis=1)
-    return np.divide(squares, number * (number - 1.0), out=np.full(len(d), np.nan), where=number > 1)
-
-
-def _mean_there(values: np.ndarray) -> float:
-    there = np.isfinite(values)
-    return float(values[there].mean()) if there.any() else np.nan
-
-
-def resample(number: int, seed: int) -> list[np.ndarray]:
-    """Return how often each unit is in each sample, in chunks of shape (CHUNK, number)."""
-    draw = np.random.default_rng(seed)
-    return [draw.multinomial(number, np.full(number, 1.0 / number), CHUNK).astype(float) for _ in range(RESAMPLES // CHUNK)]
-
-
-def find_interval(samples: list[np.ndarray], used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the 2.5 % and 97.5 % quantiles over samples, NaN for what fewer than three values stand for."""
-    held = np.where(used >= 3, np.concatenate(samples), np.nan)
-    with np.errstate(all="ignore"):
-        low, high = np.quantile(held, [0.025, 0.975], axis=0)
-    return low, high
 
 
 # Morris ------------------------------------------------------------------------------------------------------------------
@@ -77,7 +37,7 @@ def _find_effects(x: np.ndarray, y: np.ndarray, levels: int) -> tuple[np.ndarray
     effects = np.full((len(x) // length, factors), np.nan)
     errors = effects.copy()
     effects[moved // factors, factor] = sign * average_replicates(difference) / delta
-    errors[moved // factors, factor] = _square_error(difference) / delta**2
+    errors[moved // factors, factor] = square_error(difference) / delta**2
     return effects, errors
 
 
@@ -125,7 +85,7 @@ def screen(x: np.ndarray, y: np.ndarray, levels: int, seed: int = 0) -> pd.DataF
         sigmas.append(_spread(counts, effects))
     star_low, star_high = find_interval(stars, used)
     sigma_low, sigma_high = find_interval(sigmas, used)
-    noise = [np.sqrt(2.0 / np.pi * _mean_there(column)) for column in errors.T]
+    noise = [np.sqrt(2.0 / np.pi * mean_there(column)) for column in errors.T]
     return pd.DataFrame({
         "mu": average(once, effects)[0], "mu_star": average(once, np.abs(effects))[0], "mu_star_low": star_low,
         "mu_star_high": star_high, "sigma": _spread(once, effects)[0], "sigma_low": sigma_low, "sigma_high": sigma_high,
@@ -160,7 +120,7 @@ def _split_blocks(x: np.ndarray, second_order: bool) -> int:
 def _centre(y: np.ndarray, width: int) -> np.ndarray:
     """Return the mean responses by block, less their mean at A and B; shape (blocks, width)."""
     held = average_replicates(y).reshape(-1, width)
-    return held - _mean_there(held[:, [0, -1]].ravel())
+    return held - mean_there(held[:, [0, -1]].ravel())
 
 
 def _estimate(counts: np.ndarray, a: np.ndarray, b: np.ndarray, ab: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -212,7 +172,7 @@ def decompose(x: np.ndarray, y: np.ndarray, seed: int = 0, second_order: bool = 
         totals.append(all_orders)
     (first_low, first_high), (total_low, total_high) = find_interval(firsts, used), find_interval(totals, used)
     cube = y.reshape(-1, width, y.shape[1])
-    noise = [_mean_there(_square_error(cube[:, 1 + i] - cube[:, 0])) for i in range(x.shape[1])]
+    noise = [mean_there(square_error(cube[:, 1 + i] - cube[:, 0])) for i in range(x.shape[1])]
     return pd.DataFrame({
         "first": first[0], "first_low": first_low, "first_high": first_high, "total": total[0], "total_low": total_low,
         "total_high": total_high, "noise": np.array(noise) / (2.0 * variance[0]), "blocks": used,
@@ -297,95 +257,3 @@ def correlate_ranks(x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
     with np.errstate(divide="ignore"):
         z = np.arctanh(found)
     return pd.DataFrame({"prcc": found, "low": np.tanh(z - half), "high": np.tanh(z + half), "points": number})
-
-
-def _ends(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return which points lie at the low and which at the high end of a factor."""
-    if len(np.unique(values)) <= FEW_VALUES:
-        return values == values.min(), values == values.max()
-    low, high = np.quantile(values, [END_SHARE, 1.0 - END_SHARE])
-    return values <= low, values >= high
-
-
-def estimate_rows(values: np.ndarray) -> pd.DataFrame:
-    """Return mean, standard deviation and interval (Student's t) of what is there in each row; `values`, how many that is.
-
-    Parameters
-    ----------
-    values : ndarray, shape (rows, columns)
-        NaN where there is none.
-    """
-    number = np.isfinite(values).sum(axis=1)
-    mean = average_replicates(values)
-    error = np.sqrt(_square_error(values))
-    half = stats.t.ppf(0.975, np.maximum(number - 1, 1)) * error
-    return pd.DataFrame({
-        "values": number, "mean": mean, "sd": error * np.sqrt(number), "low": mean - half, "high": mean + half,
-    })  # fmt: skip
-
-
-def compare_ends(x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
-    """Return the response at the low and at the high end of each factor, all other factors as the design has them.
-
-    The end of a factor with at most eight values is its lowest or highest value, that of another the fifth of the points
-    with its lowest or highest values.
-
-    Returns
-    -------
-    DataFrame
-        A row a factor: value_low and value_high (means of the factor there), response_low, response_high, swing (high less
-        low) with Welch's interval, and the points at both ends.
-    """
-    mean = average_replicates(y)
-    rows: list[dict[str, Any]] = []
-    for values in x.T:
-        there = np.isfinite(values) & np.isfinite(mean)
-        row = {"value_low": np.nan, "value_high": np.nan, "response_low": np.nan, "response_high": np.nan,
-               "swing": np.nan, "swing_low": np.nan, "swing_high": np.nan, "points": 0}  # fmt: skip
-        if len(np.unique(values[there])) > 1:
-            low, high = _ends(values[there])
-            below, above = mean[there][low], mean[there][high]
-            swing, limits = _compare_means(below, above)
-            row = {
-                "value_low": values[there][low].mean(), "value_high": values[there][high].mean(),
-                "response_low": below.mean(), "response_high": above.mean(), "swing": swing, "swing_low": limits[0],
-                "swing_high": limits[1], "points": len(below) + len(above),
-            }  # fmt: skip
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _compare_means(first: np.ndarray, second: np.ndarray) -> tuple[float, tuple[float, float]]:
-    difference = float(second.mean() - first.mean())
-    if min(len(first), len(second)) < 2:
-        return difference, (np.nan, np.nan)
-    parts = [values.var(ddof=1) / len(values) for values in (first, second)]
-    if sum(parts) == 0:
-        return difference, (difference, difference)
-    freedom = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, (first, second)))
-    half = float(stats.t.ppf(0.975, freedom) * np.sqrt(sum(parts)))
-    return difference, (difference - half, difference + half)
-
-
-def trace_response(values: np.ndarray, y: np.ndarray) -> pd.DataFrame:
-    """Return the course of the response along one factor, averaged over all others as the design has them.
-
-    Returns
-    -------
-    DataFrame
-        A row a value of a factor with at most eight, else a row an eighth of the points by their value: value, mean, low and
-        high (interval of the mean over points), points.
-    """
-    mean = average_replicates(y)
-    there = np.isfinite(values) & np.isfinite(mean)
-    held, response = values[there], mean[there]
-    if len(np.unique(held)) <= FEW_VALUES:
-        groups = [held == value for value in np.unique(held)]
-    else:
-        place = np.minimum((BINS * (stats.rankdata(held) - 1) / len(held)).astype(int), BINS - 1)
-        groups = [place == number for number in np.unique(place)]
-    rows = []
-    for group in groups:
-        estimate = estimate_rows(response[group][None, :]).iloc[0]
-        rows.append({"value": held[group].mean(), **estimate[["mean", "low", "high"]], "points": int(group.sum())})
-    return pd.DataFrame(rows, columns=["value", "mean", "low", "high", "points"])

@@ -5,133 +5,16 @@ intervals have 95 %.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from niche_sim.errors import InputError
-from niche_sim.store.tables import unit_of
 from niche_sim.study import indices
-from niche_sim.study.indices import estimate_rows
-
-DONE, FAILED, MISSING = "done", "failed", "missing"
-COUNTS = ("planned", "done", "failed", "missing")
-RANKED = ("table", "grid", "latin_hypercube", "sobol_sequence")  # designs whose points can be taken as independent
-
-
-@dataclass(frozen=True)
-class StudyResults:
-    """A study with what it has computed so far.
-
-    Attributes
-    ----------
-    study : Study
-    design : DataFrame
-        A row a point: point, each factor as a file writes it, and `<factor>.value`.
-    runs : DataFrame
-        A row a planned run: point, replicate, arm, key, status (done, failed, missing), error, and each endpoint.
-    """
-
-    study: Any
-    design: pd.DataFrame
-    runs: pd.DataFrame
-
-    @property
-    def endpoints(self) -> list[str]:
-        """Names of the endpoints, in their order."""
-        return [endpoint.name for endpoint in self.study.endpoints]
-
-    @property
-    def arms(self) -> list[str]:
-        """Names of the arms, in their order."""
-        return list(self.study.arms)
-
-    @property
-    def factors(self) -> list[str]:
-        """Names of the factors that vary, in their order."""
-        return [factor.name for factor in self.study.factors]
-
-    def values(self, factor: str) -> np.ndarray:
-        """Return a factor at each point (its unit), or the number of its choice where these are no numbers."""
-        found = pd.to_numeric(self.design[f"{factor}.value"], errors="coerce").to_numpy(float)
-        if np.isfinite(found).all():
-            return found
-        return pd.factorize(self.design[factor])[0].astype(float)
-
-    def matrix(self) -> np.ndarray:
-        """Return all factors at all points, shape (points, factors)."""
-        return np.column_stack([self.values(name) for name in self.factors])
-
-    def unit(self, endpoint: str) -> str:
-        """Return the unit of an endpoint: that of its column, hours for a time of first crossing."""
-        about = next(held for held in self.study.endpoints if held.name == endpoint)
-        return "h" if str(about.take).startswith("first") else unit_of(about.column)
-
-    def response(self, endpoint: str, arm: str) -> np.ndarray:
-        """Return an endpoint of an arm, shape (points, replicates), NaN where a run failed, is missing or has no value."""
-        held = self.runs[(self.runs["arm"] == arm) & (self.runs["status"] == DONE)]
-        found = np.full((len(self.design), int(self.study.replicates)), np.nan)
-        place = np.searchsorted(self.design["point"], held["point"])
-        values = held[endpoint].to_numpy(float)
-        found[place, held["replicate"].to_numpy(int)] = np.where(np.isfinite(values), values, np.nan)
-        return found
-
-
-def match_runs(planned: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return a row a planned run with what was found of it; equal keys are one run, computed once and shared.
-
-    Parameters
-    ----------
-    planned : DataFrame
-        point, replicate, arm, key of every run of the study.
-    rows : DataFrame
-        key, status, error and endpoints of the runs that have been computed.
-    """
-    held = rows.drop(columns=["point", "replicate", "arm", "number"], errors="ignore").drop_duplicates("key")
-    runs = planned.merge(held, on="key", how="left")
-    runs["status"] = runs["status"].fillna(MISSING)
-    return runs
-
-
-def count_runs(runs: pd.DataFrame) -> dict[str, int]:
-    """Return how many runs are planned, done, failed and missing."""
-    found = runs["status"].value_counts()
-    return {"planned": len(runs), **{name: int(found.get(name, 0)) for name in COUNTS[1:]}}
-
-
-def tell_counts(counts: Mapping[str, int]) -> str:
-    """Return the counts of runs in words."""
-    lost = "".join(f", {counts[name]:,} {name}" for name in (FAILED, MISSING) if counts[name])
-    return f"{counts['planned']:,} runs planned, {counts['done']:,} done{lost or ', none failed'}"
-
-
-def find_reference(results: StudyResults, reference: str | None) -> str:
-    """Return the arm that others are compared with, the first by default.
-
-    Raises
-    ------
-    InputError
-        There is no such arm.
-    """
-    if reference is not None and reference not in results.arms:
-        raise InputError(f"--reference: no arm '{reference}'; there is {', '.join(results.arms)}")
-    return reference or results.arms[0]
-
-
-def list_responses(results: StudyResults, endpoint: str, reference: str | None = None) -> dict[str, tuple[str, ...]]:
-    """Return what is analysed of an endpoint: each arm, and each other arm less the reference; by label the arms in it."""
-    first = find_reference(results, reference)
-    others = [arm for arm in results.arms if arm != first]
-    return {**{arm: (arm,) for arm in results.arms}, **{f"{arm} − {first}": (arm, first) for arm in others}}
-
-
-def read_response(results: StudyResults, endpoint: str, arms: tuple[str, ...]) -> np.ndarray:
-    """Return an endpoint of an arm, or the matched difference of two (same point, same seed); shape (points, replicates)."""
-    found = [results.response(endpoint, arm) for arm in arms]
-    return found[0] if len(found) == 1 else found[0] - found[1]
-
+from niche_sim.study.estimates import average_replicates, estimate_rows, find_interval, resample
+from niche_sim.study.results import COUNTS, FAILED, StudyResults, count_runs, tell_counts
+from niche_sim.study.trends import compare_ends
 
 # Rows a point ------------------------------------------------------------------------------------------------------------
 
@@ -168,20 +51,20 @@ def _estimate_ratio(treated: np.ndarray, control: np.ndarray) -> pd.DataFrame:
     """Return the ratio of means over matched replicates, its interval by the delta method with their covariance."""
     matched = np.isfinite(treated) & np.isfinite(control)
     above, below = (np.where(matched, values, np.nan) for values in (treated, control))
-    top, bottom = indices.average_replicates(above), indices.average_replicates(below)
+    top, bottom = average_replicates(above), average_replicates(below)
     ratio = np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom > 0)
     spread = estimate_rows(above - ratio[:, None] * below)
     half = np.divide(spread["high"] - spread["mean"], bottom, out=np.full(len(top), np.nan), where=bottom > 0)
     return pd.DataFrame({"ratio": ratio, "ratio_low": ratio - half, "ratio_high": ratio + half})
 
 
-def tabulate_contrasts(results: StudyResults, reference: str | None = None) -> pd.DataFrame:
+def tabulate_contrasts(results: StudyResults) -> pd.DataFrame:
     """Return the difference and ratio of each arm to the reference, by point, over replicates of equal seed.
 
     Arms share every random draw, so differences are taken run by run; `values` is the number of such pairs. The ratio is one
     of means, NaN where the mean of the reference is not positive.
     """
-    first = find_reference(results, reference)
+    first = results.reference
     parts = []
     for endpoint in results.endpoints:
         control = results.response(endpoint, first)
@@ -199,9 +82,9 @@ def tabulate_contrasts(results: StudyResults, reference: str | None = None) -> p
 
 def _components(counts: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the variance of points, of seeds and of what is left in each sample of points; shape (samples, 3)."""
-    points, replicates = y.shape
+    points, replicates = counts.sum(axis=1), y.shape[1]
     total = np.sum(counts @ y**2, axis=1)
-    by_seed = counts @ y / points
+    by_seed = counts @ y / points[:, None]
     mean = by_seed.mean(axis=1)
     correction = points * replicates * mean**2
     between = replicates * (counts @ y.mean(axis=1) ** 2) - correction
@@ -212,7 +95,7 @@ def _components(counts: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum(np.column_stack([of_points, of_seeds, left]), 0.0))
 
 
-def split_variance(y: np.ndarray, seed: int = 0) -> dict[str, float]:
+def split_variance(y: np.ndarray, cluster: np.ndarray | None = None, seed: int = 0) -> dict[str, float]:
     """Return how much of the variance between runs comes from parameters, and how much from chance.
 
     Replicate r has the same seed at every point, so a run is mean + point + seed + rest, all random (a crossed
@@ -223,8 +106,10 @@ def split_variance(y: np.ndarray, seed: int = 0) -> dict[str, float]:
     ----------
     y : ndarray, shape (points, replicates)
         Points that lack a replicate are left out and counted.
+    cluster : ndarray of int, shape (points,), optional
+        Points that hang together; the bootstrap draws these together. Each by itself if not given.
     seed : int
-        Of the bootstrap over points.
+        Of the bootstrap.
 
     Returns
     -------
@@ -232,7 +117,8 @@ def split_variance(y: np.ndarray, seed: int = 0) -> dict[str, float]:
         variance_parameters; variance_seed, chance that all points share; variance_rest, chance of a run of its own;
         parameter_share of their sum with interval; points_complete. NaN with fewer than two replicates or complete points.
     """
-    held = y[np.isfinite(y).all(axis=1)]
+    complete = np.isfinite(y).all(axis=1)
+    held = y[complete]
     names = ("variance_parameters", "variance_seed", "variance_rest", "parameter_share", "share_low", "share_high")
     found: dict[str, float] = {**dict.fromkeys(names, np.nan), "points_complete": len(held)}
     if min(held.shape) < 2:
@@ -242,10 +128,11 @@ def split_variance(y: np.ndarray, seed: int = 0) -> dict[str, float]:
     found.update(zip(names, parts))
     total = float(parts.sum())
     if total > 0:
-        samples = [_components(counts, held) for counts in indices.resample(len(held), seed)]
+        groups = np.unique((np.arange(len(y)) if cluster is None else cluster)[complete], return_inverse=True)[1]
+        samples = [_components(counts[:, groups], held) for counts in resample(groups.max() + 1, seed)]
         with np.errstate(invalid="ignore"):
             shares = [sample[:, :1] / sample.sum(axis=1, keepdims=True) for sample in samples]
-        low, high = indices.find_interval(shares, np.array([len(held)]))
+        low, high = find_interval(shares, np.array([len(held)]))
         found.update(parameter_share=float(parts[0]) / total, share_low=float(low[0]), share_high=float(high[0]))
     return found
 
@@ -258,37 +145,51 @@ def _describe(results: StudyResults, endpoint: str, label: str, arms: tuple[str,
     return {"endpoint": endpoint, "unit": results.unit(endpoint), "response": label, **counts}
 
 
-def tabulate_responses(results: StudyResults, reference: str | None = None) -> pd.DataFrame:
+def _average_points(y: np.ndarray, cluster: np.ndarray) -> dict[str, float]:
+    """Return mean and standard deviation over points, and the interval of the mean from clusters of points."""
+    mean = average_replicates(y)
+    there = np.isfinite(mean)
+    over = estimate_rows(mean[None, :]).iloc[0]
+    groups = pd.Series(mean[there]).groupby(cluster[there]).mean().to_numpy()
+    by_cluster = estimate_rows(groups[None, :]).iloc[0]
+    half = by_cluster["high"] - by_cluster["mean"]
+    return {
+        "points": int(over["values"]), "mean": over["mean"], "sd": over["sd"], "low": over["mean"] - half,
+        "high": over["mean"] + half,
+    }  # fmt: skip
+
+
+def tabulate_responses(results: StudyResults) -> pd.DataFrame:
     """Return mean over points with interval, and the split of the variance, of each endpoint by arm and by difference."""
     rows = []
     for endpoint in results.endpoints:
-        for label, arms in list_responses(results, endpoint, reference).items():
-            y = read_response(results, endpoint, arms)
-            over = estimate_rows(indices.average_replicates(y)[None, :]).rename(columns={"values": "points"}).iloc[0]
-            split = split_variance(y, results.study.design.seed)
-            rows.append({**_describe(results, endpoint, label, arms), **over, **split})
+        for label, arms in results.responses.items():
+            y = results.response(endpoint, label)
+            split = split_variance(y, results.cluster, results.study.design.seed)
+            rows.append({**_describe(results, endpoint, label, arms), **_average_points(y, results.cluster), **split})
     return pd.DataFrame(rows).astype({"points": int, "points_complete": int})
 
 
-def tabulate_indices(results: StudyResults, reference: str | None = None) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """Return the tables of indices that the design allows (morris, sobol, prcc; always tornado), and why one is not there.
+def tabulate_indices(results: StudyResults) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Return the tables of indices that the design allows, and why one is not there.
 
-    A row an endpoint, response (an arm, or the difference of two) and factor.
+    Morris of trajectories, sobol of a Saltelli design; prcc and tornado of points that were drawn independently. A row an
+    endpoint, response (an arm, or the difference of two) and factor.
     """
-    design, x = results.study.design, results.matrix()
+    design, x, apart = results.study.design, results.matrix(), results.independent
     parts: dict[str, list[pd.DataFrame]] = {}
     notes: list[str] = []
     for endpoint in results.endpoints:
-        for label, arms in list_responses(results, endpoint, reference).items():
-            y = read_response(results, endpoint, arms)
-            found = {"tornado": indices.compare_ends(x, y)}
+        for label, arms in results.responses.items():
+            y = results.response(endpoint, label)
+            found = {"tornado": compare_ends(x[apart], y[apart])} if apart.any() else {}
             if design.kind == "morris":
                 found["morris"] = indices.screen(x, y, design.levels, design.seed)
             elif design.kind == "saltelli":
                 found["sobol"] = indices.decompose(x, y, design.seed, design.second_order)
-            elif design.kind in RANKED:
+            if apart.any():
                 try:
-                    found["prcc"] = indices.correlate_ranks(x, y)
+                    found["prcc"] = indices.correlate_ranks(x[apart], y[apart])
                 except InputError as error:
                     notes.append(f"{endpoint}, {label}: {error}")
             about = _describe(results, endpoint, label, arms)
@@ -320,22 +221,21 @@ def list_failures(results: StudyResults) -> pd.DataFrame:
     return failed[names].merge(results.design[["point", *results.factors]], on="point", how="left")
 
 
-def summarise(results: StudyResults, reference: str | None = None) -> tuple[dict[str, pd.DataFrame], list[str]]:
+def summarise(results: StudyResults) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Return all tables of a study by name, and notes on what could not be computed.
 
     Raises
     ------
     InputError
-        No run is done yet, or the reference is no arm.
+        No run is done yet.
     """
-    find_reference(results, reference)
     counts = count_runs(results.runs)
     if not counts["done"]:
         raise InputError(f"there is nothing to summarise yet: {tell_counts(counts)}")
-    tables, notes = tabulate_indices(results, reference)
+    tables, notes = tabulate_indices(results)
     tables = {
         "runs": tabulate_runs(results), "failures": list_failures(results),
-        "responses": tabulate_responses(results, reference), **tables, "points": tabulate_points(results),
-        "contrasts": tabulate_contrasts(results, reference),
+        "responses": tabulate_responses(results), **tables, "points": tabulate_points(results),
+        "contrasts": tabulate_contrasts(results),
     }  # fmt: skip
     return {name: table for name, table in tables.items() if len(table) or name == "failures"}, notes

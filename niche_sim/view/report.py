@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -166,8 +166,8 @@ def _read_figures(folder: Path) -> list[dict[str, str]]:
     return figures
 
 
-def _render(manifest: Mapping[str, Any], **parts: Any) -> bytes:
-    """Return the page. Only the scripts whose hashes it states run, and nothing is fetched, whatever a name holds."""
+def render_page(manifest: Mapping[str, Any], methods: list[tuple[str, str]], papers: Sequence[str], **parts: Any) -> bytes:
+    """Return the page of a report. Only scripts whose hashes it states run, and nothing is fetched, whatever a name holds."""
     assets = files("niche_sim.view").joinpath("assets")
     names = ("uPlot.iife.min.js", "report.js", "uPlot.min.css")
     library, own, style = (assets.joinpath(name).read_text("utf-8") for name in names)
@@ -180,8 +180,8 @@ def _render(manifest: Mapping[str, Any], **parts: Any) -> bytes:
     environment = Environment(loader=PackageLoader("niche_sim", "view"), autoescape=True)
     page = environment.get_template("report.html.j2").render(
         manifest=manifest, library_js=library, own_js=own, library_css=style, captions=CAPTIONS, contents=contents,
-        hashes=" ".join(f"'sha256-{digest}'" for digest in digests), methods=write_methods(manifest),
-        numbers=list_numbers(sources), references=list_references(sources["papers"]), **parts,
+        hashes=" ".join(f"'sha256-{digest}'" for digest in digests), methods=methods, numbers=list_numbers(sources),
+        references=list_references(papers), **parts,
     )  # fmt: skip
     return page.encode()
 
@@ -210,8 +210,9 @@ def write_report(result_dir: Path) -> Path:
     result = load(folder)
     mapping = result.experiment_mapping
     length = name_span(mapping["time"]["length"])
-    page = _render(
-        result.manifest, lead=f"One simulated patch of trabecular bone marrow over {length}, seed {mapping['seed']}:",
+    page = render_page(
+        result.manifest, write_methods(result.manifest), result.manifest["sources"]["papers"],
+        lead=f"One simulated patch of trabecular bone marrow over {length}, seed {mapping['seed']}:",
         arms=list_arms(result.arms, list_regimens(result)), charts=chart_result(result), course=CAPTIONS["series"],
         fates=count_fates(result), tables=_tabulate_run(result), figures=_read_figures(folder),
         divergence=f"Arms start from one state and share every random draw. {find_divergence(result)}",
@@ -230,8 +231,9 @@ def write_cohort_report(directory: Path) -> Path:
     lead += f"{name_span(about['configuration']['time']['length'])}, seed {about['seed']}:"
     options = f"--patients {about['patients']} --niches {about['niches']} --tumours {about['tumours']}"
     command = f"niche-sim cohort THIS_FOLDER/resolved.yaml {options} --reference {about['reference']}"
-    page = _render(
-        about, lead=lead, arms=charts["arms"], charts=charts, course=COHORT_CAPTION, fates=[], figures=[],
+    page = render_page(
+        about, write_methods(about), about["sources"]["papers"], lead=lead,
+        arms=charts["arms"], charts=charts, course=COHORT_CAPTION, fates=[], figures=[],
         divergence="A patient is the same in every arm.", tables=_tabulate_cohort(cohort),
         again=f"`{command}` runs it again; `niche-sim hash` tells whether the result is the same.",
     )  # fmt: skip

@@ -1,0 +1,156 @@
+"""Commands on the results of a study: `niche-sim study summary` and `niche-sim study emulate`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from niche_sim.errors import InputError
+
+_FOLDER = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+_REFERENCE = click.option("--reference", metavar="ARM", help="Arm that others are compared with.  [default: the first]")
+PARQUET = ("points", "contrasts")  # a row a point: too long for CSV
+
+
+@click.command(short_help="Write tables, figures and report of a study.")
+@_FOLDER
+@click.option("--endpoint", "endpoints", multiple=True, metavar="NAME", help="Draw this endpoint alone; repeatable.")
+@_REFERENCE
+@click.option("--format", "formats", default="png,svg", show_default=True, metavar="LIST", help="Of png, svg, pdf.")
+@click.option("--no-figures", is_flag=True, help="Write the tables alone.")
+def summary(directory: Path, endpoints: tuple[str, ...], reference: str | None, formats: str, no_figures: bool) -> None:
+    """Write what the study in DIR found into DIR/summary: tables, figures/, report.html. It may still run.
+
+    Means with intervals, chance apart from parameters, arms compared run by run, and the indices that the design allows
+    (Sobol, Morris, partial rank correlation, tornado). Every table and figure counts the runs planned, done, failed and
+    missing. docs/studies.md tells what each column means.
+
+    \b
+    Examples:
+      niche-sim study summary results/dtc_escape
+      niche-sim study summary results/dtc_escape --endpoint cycling_end --reference control
+    """
+    from niche_sim.cli.results import read_formats
+    from niche_sim.study.results import count_runs, load_results, tell_counts
+    from niche_sim.study.summary import summarise
+
+    kinds = read_formats(formats)
+    results = load_results(directory, reference)
+    for endpoint in endpoints:
+        results.check_endpoint(endpoint)
+    tables, notes = summarise(results)
+    written = _write_tables(tables, directory / "summary")
+    if not no_figures:
+        written += _write_pages(directory, results, tables, notes, endpoints, kinds)
+    click.echo(f"{results.study.name}: {tell_counts(count_runs(results.runs))}")
+    click.echo("\n".join([*_tell_responses(tables), *notes, *map(str, written)]))
+
+
+def _write_tables(tables: dict[str, Any], folder: Path) -> list[Path]:
+    from niche_sim.store import replace_file
+    from niche_sim.store.tables import encode_table
+
+    paths = []
+    for name, table in tables.items():
+        path = folder / (f"{name}.parquet" if name in PARQUET else f"{name}.csv")
+        content = encode_table(table) if name in PARQUET else table.to_csv(index=False, lineterminator="\n").encode()
+        replace_file(path, content)
+        paths.append(path)
+    return paths
+
+
+def _write_pages(
+    directory: Path, results: Any, tables: dict[str, Any], notes: list[str], endpoints: tuple[str, ...],
+    kinds: tuple[str, ...],
+) -> list[Path]:  # fmt: skip
+    """Draw the figures and write the report, which shows them."""
+    from niche_sim.study.store import open_folder
+    from niche_sim.view.study import draw_study
+    from niche_sim.view.study_report import write_study_report
+
+    folder = directory / "summary"
+    formats = tuple(dict.fromkeys(("png", *kinds)))  # the report shows PNG
+    drawn = draw_study(results, tables, folder / "figures", endpoints=endpoints, formats=formats)
+    held = open_folder(directory)
+    missing = bool((results.runs["status"] == "missing").any())
+    about = {"versions": held.manifest["versions"], "config_hash": held.manifest["config_hash"],
+             "result_hash": "not yet there, as runs are missing" if missing else held.hash()}  # fmt: skip
+    shown = [path.stem for path in drawn if path.suffix == ".png"]
+    return [*drawn, write_study_report(results, tables, notes, about, folder, shown)]
+
+
+def _tell_responses(tables: dict[str, Any]) -> list[str]:
+    """Return the responses, and what each depends on most, in lines."""
+    from niche_sim.view.sensitivity import rank_factors
+
+    lines = []
+    for row in tables["responses"].to_dict("records"):
+        limits = f" [{row['low']:.4g}, {row['high']:.4g}]" if row["low"] == row["low"] else ""
+        share = row["parameter_share"]
+        by = f", {100 * share:.0f} % of the variance by parameters" if share == share else ""
+        lines.append(f"{row['endpoint']}, {row['response']}: {row['mean']:.4g}{limits} {row['unit']}{by}")
+    for endpoint in dict.fromkeys(tables["responses"]["endpoint"]):
+        lines.append(f"{endpoint} depends most on {', '.join(rank_factors(tables, endpoint)[:5])}")
+    return lines
+
+
+@click.command(short_help="Predict between the points of a study.")
+@_FOLDER
+@click.option("--endpoint", required=True, metavar="NAME", help="What to predict.")
+@click.option("--at", default="", metavar='"NAME=VALUE, ..."', help="Where; each factor that is not named at its middle.")
+@click.option("--arm", metavar="ARM", help="Of this arm.  [default: the first]")
+@click.option("--difference", is_flag=True, help="Predict the arm less the reference instead.")
+@_REFERENCE
+@click.option("--format", "formats", default="png,svg", show_default=True, metavar="LIST", help="Of png, svg, pdf.")
+def emulate(
+    directory: Path, endpoint: str, at: str, arm: str | None, difference: bool, reference: str | None, formats: str
+) -> None:
+    """Train a Gaussian process on the study in DIR, print what it predicts and how well it predicts points it was not shown.
+
+    It draws the prediction along each factor into DIR/summary/figures. For exploration: it knows nothing outside the ranges
+    of the study, which it refuses, and a Q2 below 0.5 means that it knows little inside them.
+
+    \b
+    Example:
+      niche-sim study emulate results/dtc_escape --endpoint cycling_end --at "dormancy.exit_rate=0.001 /d, dose=4 mg"
+    """
+    import matplotlib
+
+    from niche_sim.cli.results import read_formats
+    from niche_sim.study.emulator import POOR_Q2, read_place, train
+    from niche_sim.study.results import count_runs, load_results, tell_counts
+    from niche_sim.view.common import STYLE
+    from niche_sim.view.figures import write_figure
+    from niche_sim.view.response import emulator_sheet
+
+    kinds = read_formats(formats)
+    results = load_results(directory, reference)
+    label = _choose_response(results, arm, difference)
+    emulator = train(results, endpoint, label, results.study.design.seed)
+    place = read_place(results, emulator, at)
+    mean, low, high = (float(part[0]) for part in emulator.predict(place[None, :]))
+    click.echo(f"{results.study.name}: {tell_counts(count_runs(results.runs))}")
+    click.echo(f"Gaussian process through {len(emulator.y)} of {emulator.available} points. {emulator.tell_error()}")
+    if emulator.q2 < POOR_Q2:
+        cause = "the study has too few points, or chance hides what parameters do"
+        click.echo(f"warning: Q2 is below {POOR_Q2}: {cause}", err=True)
+    for factor, value in zip(results.study.factors, place):
+        click.echo(f"  {factor.name} = {value:.6g} {factor.unit}".rstrip())
+    click.echo(f"{endpoint}, {label}: {mean:.4g} {emulator.unit} (95 % interval of the mean {low:.4g} to {high:.4g})")
+    with matplotlib.rc_context(STYLE):
+        folder, name = directory / "summary" / "figures", f"emulator_{endpoint}"
+        for path in write_figure(emulator_sheet(results, emulator, place), folder, name, kinds):
+            click.echo(str(path))
+
+
+def _choose_response(results: Any, arm: str | None, difference: bool) -> str:
+    others = [name for name in results.arms if name != results.reference]
+    if arm is None:
+        arm = (others or results.arms)[0] if difference else results.arms[0]
+    if arm not in results.arms:
+        raise InputError(f"--arm: no {arm!r}; there is {', '.join(results.arms)}")
+    if not difference:
+        return str(arm)
+    if arm == results.reference:
+        raise InputError(f"--difference: {arm} is the reference; name another --arm or --reference")
+    return f"{arm} − {results.reference}"

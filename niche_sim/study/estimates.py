@@ -1,0 +1,59 @@
+"""Means, errors and intervals of responses, arrays of points by replicates in which a run that is not there is NaN."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+RESAMPLES = 1000
+CHUNK = 100  # samples of the bootstrap at a time, for flat memory
+
+
+def average_replicates(y: np.ndarray) -> np.ndarray:
+    """Return the mean over the replicates that are there, NaN where none is; shape (points,)."""
+    there = np.isfinite(y)
+    number = there.sum(axis=1)
+    total = np.where(there, y, 0.0).sum(axis=1)
+    return np.divide(total, number, out=np.full(len(y), np.nan), where=number > 0)
+
+
+def square_error(d: np.ndarray) -> np.ndarray:
+    """Return the squared standard error of the mean over replicates, NaN with fewer than two; shape (points,)."""
+    number = np.isfinite(d).sum(axis=1)
+    squares = np.nansum((d - average_replicates(d)[:, None]) ** 2, axis=1)
+    return np.divide(squares, number * (number - 1.0), out=np.full(len(d), np.nan), where=number > 1)
+
+
+def mean_there(values: np.ndarray) -> float:
+    there = np.isfinite(values)
+    return float(values[there].mean()) if there.any() else np.nan
+
+
+def resample(number: int, seed: int) -> list[np.ndarray]:
+    """Return how often each unit is in each sample, in chunks of shape (CHUNK, number)."""
+    draw = np.random.default_rng(seed)
+    return [draw.multinomial(number, np.full(number, 1.0 / number), CHUNK).astype(float) for _ in range(RESAMPLES // CHUNK)]
+
+
+def find_interval(samples: list[np.ndarray], used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the 2.5 % and 97.5 % quantiles over samples, NaN for what fewer than three values stand for."""
+    held = np.where(used >= 3, np.concatenate(samples), np.nan)
+    with np.errstate(all="ignore"):
+        low, high = np.quantile(held, [0.025, 0.975], axis=0)
+    return low, high
+
+
+def estimate_rows(values: np.ndarray) -> pd.DataFrame:
+    """Return mean, standard deviation and interval (Student's t) of what is there in each row; `values`, how many that is.
+
+    Parameters
+    ----------
+    values : ndarray, shape (rows, columns)
+        NaN where there is none.
+    """
+    number = np.isfinite(values).sum(axis=1)
+    mean = average_replicates(values)
+    error = np.sqrt(square_error(values))
+    half = stats.t.ppf(0.975, np.maximum(number - 1, 1)) * error
+    return pd.DataFrame({
+        "values": number, "mean": mean, "sd": error * np.sqrt(number), "low": mean - half, "high": mean + half,
+    })  # fmt: skip
