@@ -167,7 +167,7 @@ def _read_figures(folder: Path) -> list[dict[str, str]]:
 
 
 def render_page(manifest: Mapping[str, Any], methods: list[tuple[str, str]], papers: Sequence[str], **parts: Any) -> bytes:
-    """Return the page of a report. Only scripts whose hashes it states run, and nothing is fetched, whatever a name holds."""
+    """Return the page of a report. Only scripts whose hashes it states run; nothing is fetched, whatever a name holds."""
     assets = files("niche_sim.view").joinpath("assets")
     names = ("uPlot.iife.min.js", "report.js", "uPlot.min.css")
     library, own, style = (assets.joinpath(name).read_text("utf-8") for name in names)
