@@ -123,22 +123,27 @@ def _centre(y: np.ndarray, width: int) -> np.ndarray:
     return held - mean_there(held[:, [0, -1]].ravel())
 
 
-def _estimate(counts: np.ndarray, a: np.ndarray, b: np.ndarray, ab: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _estimate(
+    counts: np.ndarray, a: np.ndarray, b: np.ndarray, ab: np.ndarray, ba: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return first and total indices and the variance of the response in each sample of blocks."""
     both, values = np.hstack([counts, counts]), np.concatenate([a, b])[:, None]
     variance = average(both, values**2) - average(both, values) ** 2
     variance = np.where(variance > 0, variance, np.nan)
-    return (
-        average(counts, b[:, None] * (ab - a[:, None])) / variance,
-        average(counts, (a[:, None] - ab) ** 2) / (2.0 * variance), variance,
-    )  # fmt: skip
+    first, total = b[:, None] * (ab - a[:, None]), (a[:, None] - ab) ** 2
+    if ba is not None:  # the same with A and B exchanged
+        counts = both
+        first = np.concatenate([first, a[:, None] * (ba - b[:, None])])
+        total = np.concatenate([total, (b[:, None] - ba) ** 2])
+    return average(counts, first) / variance, average(counts, total) / (2.0 * variance), variance
 
 
 def decompose(x: np.ndarray, y: np.ndarray, seed: int = 0, second_order: bool = False) -> pd.DataFrame:
     """Return first-order and total Sobol indices of each factor.
 
     The first order is by Saltelli et al. 2010 (their equation b of table 2), the total by Jansen 1999 (equation f); both of
-    the mean over replicates. Sampling can take an index a little below 0 or above 1, which is shown as it is.
+    the mean over replicates; with second order, the mean of these and of the same with A and B exchanged. Sampling can
+    take an index a little below 0 or above 1, which is shown as it is.
 
     Parameters
     ----------
@@ -163,11 +168,12 @@ def decompose(x: np.ndarray, y: np.ndarray, seed: int = 0, second_order: bool = 
     width = _split_blocks(x, second_order)
     held = _centre(y, width)
     a, b, ab = held[:, 0], held[:, -1], held[:, 1 : 1 + x.shape[1]]
-    first, total, variance = _estimate(np.ones((1, len(held))), a, b, ab)
+    ba = held[:, 1 + x.shape[1] : -1] if second_order else None
+    first, total, variance = _estimate(np.ones((1, len(held))), a, b, ab, ba)
     used = np.isfinite(b[:, None] * (ab - a[:, None])).sum(axis=0)
     firsts, totals = [], []
     for counts in resample(len(held), seed):
-        one, all_orders, _ = _estimate(counts, a, b, ab)
+        one, all_orders, _ = _estimate(counts, a, b, ab, ba)
         firsts.append(one)
         totals.append(all_orders)
     (first_low, first_high), (total_low, total_high) = find_interval(firsts, used), find_interval(totals, used)
@@ -194,10 +200,10 @@ def decompose_pairs(x: np.ndarray, y: np.ndarray, seed: int = 0) -> pd.DataFrame
     held = _centre(y, _split_blocks(x, True))
     a, b, ab, ba = held[:, 0], held[:, -1], held[:, 1 : 1 + factors], held[:, 1 + factors : -1]
     one, other = np.triu_indices(factors, 1)
-    product = ba[:, one] * ab[:, other] - (a * b)[:, None]
+    product = 0.5 * (ba[:, one] * ab[:, other] + ba[:, other] * ab[:, one]) - (a * b)[:, None]
 
     def estimate(counts: np.ndarray) -> np.ndarray:
-        first, _, variance = _estimate(counts, a, b, ab)
+        first, _, variance = _estimate(counts, a, b, ab, ba)
         return average(counts, product) / variance - first[:, one] - first[:, other]
 
     used = np.isfinite(product).sum(axis=0)
