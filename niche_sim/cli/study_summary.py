@@ -43,7 +43,8 @@ def summary(directory: Path, endpoints: tuple[str, ...], reference: str | None, 
     if not no_figures:
         written += _write_pages(directory, results, tables, notes, endpoints, kinds)
     click.echo(f"{results.study.name}: {tell_counts(count_runs(results.runs))}")
-    click.echo("\n".join([*_tell_responses(tables), *notes, *map(str, written)]))
+    told = [*_tell_responses(tables), *notes, f"{len(written)} files in {directory / 'summary'}"]
+    click.echo("\n".join(told if no_figures else [*told, str(written[-1])]))
 
 
 def _write_tables(tables: dict[str, Any], folder: Path) -> list[Path]:
@@ -81,16 +82,20 @@ def _write_pages(
 
 def _tell_responses(tables: dict[str, Any]) -> list[str]:
     """Return the responses, and what each depends on most, in lines."""
-    from niche_sim.view.sensitivity import rank_factors
+    from niche_sim.view.sensitivity import find_notable
 
     lines = []
     for row in tables["responses"].to_dict("records"):
+        if not row["points"]:
+            continue  # a note says so
         limits = f" [{row['low']:.4g}, {row['high']:.4g}]" if row["low"] == row["low"] else ""
         share = row["parameter_share"]
         by = f", {100 * share:.0f} % of the variance by parameters" if share == share else ""
         lines.append(f"{row['endpoint']}, {row['response']}: {row['mean']:.4g}{limits} {row['unit']}{by}")
     for endpoint in dict.fromkeys(tables["responses"]["endpoint"]):
-        lines.append(f"{endpoint} depends most on {', '.join(rank_factors(tables, endpoint)[:5])}")
+        found = find_notable(tables, endpoint)
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        lines.append(f"{endpoint} depends on {', '.join(found[:5]) or 'no factor, as far as can be told from chance'}{more}")
     return lines
 
 

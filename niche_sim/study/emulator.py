@@ -148,12 +148,13 @@ def train(results: StudyResults, endpoint: str, label: str, seed: int = 0) -> Em
         fixed = ", ".join(name for name, moves in zip(results.factors, varies) if not moves)
         raise InputError(f"{fixed}: has one value at all points; an emulator needs factors that vary")
     log = np.array([factor.scale == "log" for factor in results.study.factors]) & (low > 0)
+    about = f"{endpoint}, {label}"
     there = np.flatnonzero(np.isfinite(mean))
     needed = count_needed(len(low))
     if len(there) < needed:
-        raise InputError(f"{endpoint}: {len(there)} points have a value; an emulator of {len(low)} factors needs {needed}")
+        raise InputError(f"{about}: {len(there)} points have a value; an emulator of {len(low)} factors needs {needed}")
     if mean[there].max() == mean[there].min():
-        raise InputError(f"{endpoint}: is {mean[there][0]:g} at all points; there is nothing to emulate")
+        raise InputError(f"{about}: is {mean[there][0]:g} at all points; there is nothing to emulate")
     taken = np.sort(np.random.default_rng(seed).permutation(there)[:MOST_POINTS])
     x, y = _scale(values[taken], low, high, log), mean[taken]
     model = _fit(x, y, seed=seed)

@@ -1,5 +1,7 @@
 """Means, errors and intervals of responses, arrays of points by replicates in which a run that is not there is NaN."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -28,10 +30,12 @@ def mean_there(values: np.ndarray) -> float:
     return float(values[there].mean()) if there.any() else np.nan
 
 
-def resample(number: int, seed: int) -> list[np.ndarray]:
-    """Return how often each unit is in each sample, in chunks of shape (CHUNK, number)."""
-    draw = np.random.default_rng(seed)
-    return [draw.multinomial(number, np.full(number, 1.0 / number), CHUNK).astype(float) for _ in range(RESAMPLES // CHUNK)]
+def resample(number: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield how often each unit is in each sample of the bootstrap, in chunks of shape (CHUNK, number)."""
+    draw, rows = np.random.default_rng(seed), number * np.arange(CHUNK)[:, None]
+    for _ in range(RESAMPLES // CHUNK):
+        drawn = draw.integers(0, number, (CHUNK, number)) + rows
+        yield np.bincount(drawn.ravel(), minlength=CHUNK * number).reshape(CHUNK, number).astype(float)
 
 
 def find_interval(samples: list[np.ndarray], used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

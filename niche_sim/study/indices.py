@@ -218,7 +218,8 @@ def decompose_pairs(x: np.ndarray, y: np.ndarray, seed: int = 0) -> pd.DataFrame
 # Any design that fills its space -----------------------------------------------------------------------------------------
 
 
-def _residual(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+def _find_residuals(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return what linear regression on `others` leaves of each column."""
     return np.asarray(values - others @ np.linalg.lstsq(others, values, rcond=None)[0])
 
 
@@ -255,7 +256,7 @@ def correlate_ranks(x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
     found = np.full(factors, np.nan)
     for i in range(factors):
         others = np.column_stack([np.ones(number), np.delete(ranks[:, :-1], i, axis=1)])
-        mine, response = _residual(ranks[:, i], others), _residual(ranks[:, -1], others)
+        mine, response = _find_residuals(ranks[:, [i, -1]], others).T
         size = np.linalg.norm(mine) * np.linalg.norm(response)
         if np.linalg.norm(mine) > 1e-9 * number**1.5 and np.linalg.norm(response) > 1e-9 * number**1.5:
             found[i] = np.clip(mine @ response / size, -1.0, 1.0)

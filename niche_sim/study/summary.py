@@ -182,16 +182,18 @@ def tabulate_indices(results: StudyResults) -> tuple[dict[str, pd.DataFrame], li
     for endpoint in results.endpoints:
         for label, arms in results.responses.items():
             y = results.response(endpoint, label)
+            if not np.isfinite(y).any():
+                notes.append(f"{endpoint}, {label}: no run has a value.")
             found = {"tornado": compare_ends(x[apart], y[apart])} if apart.any() else {}
             if design.kind == "morris":
                 found["morris"] = indices.screen(x, y, design.levels, design.seed)
             elif design.kind == "saltelli":
                 found["sobol"] = indices.decompose(x, y, design.seed, design.second_order)
-            if apart.any():
+            if np.isfinite(y[apart]).any():
                 try:
                     found["prcc"] = indices.correlate_ranks(x[apart], y[apart])
                 except InputError as error:
-                    notes.append(f"{endpoint}, {label}: {error}")
+                    notes.append(f"{endpoint}, {label}: {error}.")
             about = _describe(results, endpoint, label, arms)
             for name, table in found.items():
                 parts.setdefault(name, []).append(_lead(table, about, factor=results.factors))

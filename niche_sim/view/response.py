@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from niche_sim.study.emulator import Emulator
 from niche_sim.study.estimates import average_replicates
@@ -21,7 +21,9 @@ from niche_sim.view.common import tidy
 from niche_sim.view.palette import FAINT, INK
 from niche_sim.view.sensitivity import TOTAL, Tables, explain, find_unit, name_factor, rank_factors, write_title
 
-MOST_CURVES, MOST_CELLS, MOST_PANELS, BINS = 12, 12, 5, 6
+MOST_CURVES, MOST_CELLS, MOST_PANELS, MOST_BINS = 12, 12, 5, 6
+MOST_DOTS = 1000
+POINTS_A_CELL = 4  # on average, of a map that is no grid
 
 
 def _lay_out(shown: int) -> tuple[Figure, list[Axes]]:
@@ -42,8 +44,10 @@ def _finish(ax: Axes, results: StudyResults, factor: str, unit: str, log: bool) 
     ax.margins(x=0.03)
     if log:
         ax.set_xscale("log")
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.set_xlabel(name_factor(results, factor), fontsize=8.5, color=INK)
 
 
@@ -58,7 +62,9 @@ def response_sheet(results: StudyResults, tables: Tables, endpoint: str) -> Figu
         for number, arm in enumerate(results.arms):
             y, look = results.response(endpoint, arm)[results.independent], palette.pick_arm(number)
             curve = trace_response(values, y)
-            ax.plot(values, average_replicates(y), ".", color=look["color"], alpha=0.25, markersize=3, zorder=0)
+            some = slice(None, None, math.ceil(len(values) / MOST_DOTS))
+            dots = {"color": look["color"], "alpha": 0.25, "markersize": 3, "zorder": 0, "rasterized": True}
+            ax.plot(values[some], average_replicates(y)[some], ".", **dots)
             ax.fill_between(curve["value"], curve["low"], curve["high"], color=look["color"], alpha=0.18, linewidth=0)
             ax.plot(curve["value"], curve["mean"], marker="o", markersize=3.5, linewidth=1.6, **look)
         _finish(ax, results, factor, results.unit(endpoint), _is_log(results, factor))
@@ -66,8 +72,8 @@ def response_sheet(results: StudyResults, tables: Tables, endpoint: str) -> Figu
         handles = [Line2D([], [], linewidth=3, label=f" {arm}", **palette.pick_arm(n)) for n, arm in enumerate(results.arms)]
         figure.legend(handles=handles, loc="outside upper right", ncols=4, frameon=False, fontsize=9)
     write_title(figure, results, endpoint, "Responses")
-    words = "Dots: points, means over replicates. Lines: means over an eighth of the points each (or at each of few "
-    words += "values),\nall other factors varying; band: 95 % interval of that mean."
+    words = f"Dots: points (at most {MOST_DOTS:,}), means over replicates. Lines: means over an eighth of the\n"
+    words += "points each (or at each of few values), all other factors varying; band: 95 % interval of that mean."
     explain(figure, results, words, len(order))
     return figure
 
@@ -85,8 +91,9 @@ def _cut(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
     distinct = np.unique(values)
     if len(distinct) <= MOST_CELLS:
         return np.searchsorted(distinct, values), [f"{value:.3g}" for value in distinct]
-    edges = np.quantile(values, np.linspace(0, 1, BINS + 1))
-    cell = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, BINS - 1)
+    bins = int(np.clip(np.sqrt(len(values) / POINTS_A_CELL), 2, MOST_BINS))
+    edges = np.quantile(values, np.linspace(0, 1, bins + 1))
+    cell = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, bins - 1)
     return cell, [f"{low:.3g}–{high:.3g}" for low, high in zip(edges[:-1], edges[1:])]
 
 

@@ -31,6 +31,11 @@ def _of(table: pd.DataFrame, endpoint: str) -> dict[str, pd.DataFrame]:
     return {str(label): rows.set_index("factor") for label, rows in mine.groupby("response", sort=False)}
 
 
+def choose_index(tables: Tables, endpoint: str) -> tuple[str, str]:
+    """Return the table and the column by which the factors of an endpoint are ranked."""
+    return next(pair for pair in SIZES if pair[0] in tables and (tables[pair[0]]["endpoint"] == endpoint).any())
+
+
 def rank_factors(tables: Tables, endpoint: str, name: str | None = None) -> list[str]:
     """Return the factors of a table, largest first: by their largest size over the responses, each relative to its largest.
 
@@ -40,12 +45,28 @@ def rank_factors(tables: Tables, endpoint: str, name: str | None = None) -> list
         Of `summarise`.
     endpoint : str
     name : str, optional
-        A table with indices; the first of sobol, morris, prcc, tornado that there is.
+        A table with indices; by default the first of sobol, morris, prcc, tornado that has the endpoint.
     """
-    table, column = next(pair for pair in SIZES if pair[0] in tables and name in (None, pair[0]))
+    table, column = choose_index(tables, endpoint) if name is None else (name, dict(SIZES)[name])
     found = pd.DataFrame({label: rows[column].abs() for label, rows in _of(tables[table], endpoint).items()})
     relative = found / found.max().replace(0.0, np.nan)
     return [str(factor) for factor in relative.max(axis=1).fillna(-1.0).sort_values(ascending=False, kind="stable").index]
+
+
+def find_notable(tables: Tables, endpoint: str) -> list[str]:
+    """Return the factors whose effect on any response can be told from none, largest first.
+
+    Those whose 95 % interval leaves out 0 (prcc, tornado), or lies above what noise alone makes (morris, sobol).
+    """
+    name, column = choose_index(tables, endpoint)
+    table = tables[name][tables[name]["endpoint"] == endpoint]
+    if name in ("morris", "sobol"):
+        notable = table[f"{column}_low"] > table["noise"].fillna(0.0) + 1e-3 * (name == "sobol")
+    else:
+        low, high = ("low", "high") if name == "prcc" else ("swing_low", "swing_high")
+        notable = table[low] * table[high] > 0
+    there = set(table.loc[notable, "factor"])
+    return [factor for factor in rank_factors(tables, endpoint) if factor in there]
 
 
 def find_unit(results: StudyResults, factor: str) -> str:

@@ -41,8 +41,10 @@ def draw_study(
     written: list[Path] = []
     with matplotlib.rc_context(STYLE):
         for endpoint in endpoints or results.endpoints:
+            if not (tables["responses"].query("endpoint == @endpoint")["sd"] > 0).any():
+                continue  # it is the same at all points, or has no value at any
             for name, sheet in SHEETS.items():
-                if name in tables or name in ("heat", "response"):
+                if name in ("heat", "response") or (name in tables and (tables[name]["endpoint"] == endpoint).any()):
                     figure = sheet(results, tables, endpoint)
                     written += write_figure(figure, folder, f"{name}_{endpoint}", formats) if figure is not None else []
     return written

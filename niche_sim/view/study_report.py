@@ -15,7 +15,7 @@ from niche_sim.view.charts import list_arms
 from niche_sim.view.common import describe_regimen, name_span
 from niche_sim.view.methods import write_methods
 from niche_sim.view.report import render_page
-from niche_sim.view.sensitivity import SIZES, Tables, rank_factors
+from niche_sim.view.sensitivity import Tables, choose_index, rank_factors
 
 MOST_FACTORS, MOST_ERRORS = 10, 10
 DESIGNS = {
@@ -76,7 +76,7 @@ def _tabulate_responses(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _tabulate_factors(tables: Tables, endpoint: str) -> dict[str, Any]:
-    name, column = next(pair for pair in SIZES if pair[0] in tables)
+    name, column = choose_index(tables, endpoint)
     table = tables[name][tables[name]["endpoint"] == endpoint]
     low, high = ("low", "high") if name == "prcc" else (f"{column}_low", f"{column}_high")
     responses = list(dict.fromkeys(table["response"]))
@@ -175,7 +175,7 @@ def write_study_report(
     lead = f"{study.note} A study of {len(results.design):,} points, {len(results.factors)} factors, runs of {length}:"
     page = render_page(
         manifest, methods, papers, arms=list_arms(list(study.arms), regimens), charts={}, course="", fates=[], tables=listed,
-        lead=lead.strip(), divergence=f"{tell_counts(count_runs(results.runs))}.",
+        study=True, lead=lead.strip(), divergence=f"{tell_counts(count_runs(results.runs))}.",
         figures=_read_figures(results, folder / "figures", figures),
         again="`niche-sim study DIR/study.yaml --out again` runs it again; `niche-sim hash` compares.",
     )  # fmt: skip
