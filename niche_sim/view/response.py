@@ -106,14 +106,17 @@ def _choose_axes(results: StudyResults, tables: Tables, endpoint: str) -> tuple[
     if results.study.design.kind != "grid":
         across, up = [name for name in rank_factors(tables, endpoint) if name in names][:2]
         return across, up, None
-    third = names[2] if len(names) > 2 and varied[names[2]] <= MOST_PANELS else None
-    return names[0], names[1], third
+    third = min(reversed(names), key=lambda name: varied[name])
+    if len(names) == 2 or varied[third] > MOST_PANELS:
+        return names[0], names[1], None
+    across, up = [name for name in names if name != third][:2]
+    return across, up, third
 
 
 def heat_sheet(results: StudyResults, tables: Tables, endpoint: str) -> Figure | None:
-    """Return maps of each response over two factors: the first two of a grid, else the two that matter most.
+    """Return maps of each response over two factors: of a grid the first two, else the two that matter most.
 
-    A column a response; in a grid with a third factor of at most five values a line for each of these.
+    A column a response; in a grid of more factors a line for each value of that with the fewest, if at most five.
     """
     chosen = _choose_axes(results, tables, endpoint) if results.independent.any() else None
     if chosen is None:

@@ -122,11 +122,12 @@ def describe_design(results: StudyResults) -> str:
             words = ", ".join(map(str, factor.values))
         parts.append(f"{factor.name} ({words}; {factor.distribution})")
     replicates = f"{study.replicates} replicate{'s' if study.replicates > 1 else ''}"
-    told = f"The points are {layout}{drawn} over {len(parts)} factors: {'; '.join(parts)}. Every point ran in "
+    told = f"The points are {layout}{drawn} over {len(parts)} factors: {'; '.join(parts)}. Above they "
+    told += "are told as the experiment has them before any factor. Every point ran in "
     told += f"{len(study.arms)} arm{'s' if len(study.arms) > 1 else ''} with {replicates}, the seeds of which are the same "
     told += "at every point, so that points and arms share their random draws (common random numbers)."
     limits = f" Kept were points that fulfil {'; '.join(study.constraints)}." if study.constraints else ""
-    return told + limits + f" Of these runs, {tell_counts(count_runs(results.runs))}."
+    return told + limits + f" In all, {tell_counts(count_runs(results.runs))}."
 
 
 def write_study_report(
