@@ -468,3 +468,21 @@ def test_map_of_a_grid_has_the_means_of_its_cells():
     cell = results.runs.merge(results.design, on="point").query("`dose.value` == 1 and `idle.value` == 1")
     low = cell[cell["dormancy.exit_rate.value"] == 1e-4]["cycling_end"].mean()
     assert maps[1][0, 0] == pytest.approx(low)
+
+
+def test_words_have_no_order_and_keep_their_names():
+    from niche_sim.study.emulator import train
+    from niche_sim.view.response import heat_sheet, response_sheet
+
+    results = make_study(points=30, spoil=False)
+    words = np.array(["iv", "oral", "sc"])[results.design["point"] % 3]
+    results.design["idle"], results.design["idle.value"] = words, np.searchsorted(["iv", "oral", "sc"], words)
+    tables, notes = summarise(results)
+    found = tables["prcc"].set_index(["endpoint", "response", "factor"])["prcc"]
+    assert np.isnan(found["cycling_end", "control", "idle"]) and found["cycling_end", "control", "dormancy.exit_rate"] > 0.9
+    assert notes == ["idle: words have no order, so that rank correlations and tornado leave them out."]
+    with pytest.raises(InputError, match="idle: words have no order"):
+        train(results, "cycling_end", "control")
+    assert "oral" in read_words(response_sheet(results, tables, "cycling_end"))
+    results.study.design.kind = "grid"
+    assert "oral" in read_words(heat_sheet(results, tables, "cycling_end"))

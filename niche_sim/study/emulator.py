@@ -139,6 +139,9 @@ def train(results: StudyResults, endpoint: str, label: str, seed: int = 0) -> Em
     """
     results.check_endpoint(endpoint)
     mean = average_replicates(results.response(endpoint, label))
+    unordered = ", ".join(name for name, known in zip(results.factors, results.ordered) if not known)
+    if unordered:
+        raise InputError(f"{unordered}: words have no order; an emulator needs factors of numbers, or of two words")
     values = results.matrix()
     low, high = values.min(axis=0), values.max(axis=0)
     varies = high > low

@@ -11,8 +11,10 @@ import pandas as pd
 
 from niche_sim.errors import InputError
 from niche_sim.store.tables import unit_of
+from niche_sim.units import split
 
 DONE, FAILED, MISSING = "done", "failed", "missing"
+SOME_TEXTS = 20  # of a factor, to tell numbers from words
 COUNTS = ("planned", "done", "failed", "missing")
 
 
@@ -90,6 +92,21 @@ class StudyResults:
         if np.isfinite(found).all():
             return found
         return pd.factorize(self.design[factor])[0].astype(float)
+
+    def find_words(self, factor: str) -> dict[float, str]:
+        """Return the words that a factor takes, by the numbers that `values` gives them; empty for a factor of numbers."""
+        texts = self.design[factor].astype(str)
+        try:
+            for text in texts.unique()[:SOME_TEXTS]:
+                split(text)
+        except InputError:
+            return dict(zip(self.values(factor).tolist(), texts))
+        return {}
+
+    @property
+    def ordered(self) -> np.ndarray:
+        """Factors with an order, as bool: numbers, and words of which there are two."""
+        return np.array([len(self.find_words(factor)) <= 2 for factor in self.factors])
 
     def matrix(self) -> np.ndarray:
         """Return all factors at all points, shape (points, factors)."""

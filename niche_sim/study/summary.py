@@ -176,22 +176,25 @@ def tabulate_indices(results: StudyResults) -> tuple[dict[str, pd.DataFrame], li
     Morris of trajectories, sobol of a Saltelli design; prcc and tornado of points that were drawn independently. A row an
     endpoint, response (an arm, or the difference of two) and factor.
     """
-    design, x, apart = results.study.design, results.matrix(), results.independent
+    design, x, apart, ordered = results.study.design, results.matrix(), results.independent, results.ordered
     parts: dict[str, list[pd.DataFrame]] = {}
-    notes: list[str] = []
+    words = ", ".join(name for name, known in zip(results.factors, ordered) if not known)
+    notes = [f"{words}: words have no order, so that rank correlations and tornado leave them out."] if words else []
     for endpoint in results.endpoints:
         for label, arms in results.responses.items():
             y = results.response(endpoint, label)
             if not np.isfinite(y).any():
                 notes.append(f"{endpoint}, {label}: no run has a value.")
-            found = {"tornado": compare_ends(x[apart], y[apart])} if apart.any() else {}
+            found = {}
+            if apart.any() and ordered.any():
+                found["tornado"] = _spread_out(compare_ends(x[apart][:, ordered], y[apart]), ordered)
             if design.kind == "morris":
                 found["morris"] = indices.screen(x, y, design.levels, design.seed)
             elif design.kind == "saltelli":
                 found["sobol"] = indices.decompose(x, y, design.seed, design.second_order)
-            if np.isfinite(y[apart]).any():
+            if np.isfinite(y[apart]).any() and ordered.any():
                 try:
-                    found["prcc"] = indices.correlate_ranks(x[apart], y[apart])
+                    found["prcc"] = _spread_out(indices.correlate_ranks(x[apart][:, ordered], y[apart]), ordered)
                 except InputError as error:
                     notes.append(f"{endpoint}, {label}: {error}.")
             about = _describe(results, endpoint, label, arms)
@@ -202,6 +205,11 @@ def tabulate_indices(results: StudyResults) -> tuple[dict[str, pd.DataFrame], li
                 names = {place: [results.factors[number] for number in pairs.pop(place)] for place in ("one", "other")}
                 parts.setdefault("sobol_pairs", []).append(_lead(pairs, about, **names))
     return {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}, notes
+
+
+def _spread_out(table: pd.DataFrame, ordered: np.ndarray) -> pd.DataFrame:
+    """Return a table of the ordered factors with empty rows for the others."""
+    return table.set_index(np.flatnonzero(ordered)).reindex(range(len(ordered))).fillna({"points": 0})
 
 
 def _lead(table: pd.DataFrame, about: Mapping[str, Any], **named: Sequence[str]) -> pd.DataFrame:

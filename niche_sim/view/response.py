@@ -48,6 +48,9 @@ def _finish(ax: Axes, results: StudyResults, factor: str, unit: str, log: bool) 
     else:
         ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    words = results.find_words(factor)
+    if words:
+        ax.set_xticks(list(words), list(words.values()))
     ax.set_xlabel(name_factor(results, factor), fontsize=8.5, color=INK)
 
 
@@ -86,11 +89,12 @@ def _is_log(results: StudyResults, factor: str) -> bool:
 # Maps over two factors ---------------------------------------------------------------------------------------------------
 
 
-def _cut(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def _cut(results: StudyResults, factor: str) -> tuple[np.ndarray, list[str]]:
     """Return the cell of each point along a factor and the names of cells: its values, or ranges of equally many points."""
+    values, words = results.values(factor), results.find_words(factor)
     distinct = np.unique(values)
-    if len(distinct) <= MOST_CELLS:
-        return np.searchsorted(distinct, values), [f"{value:.3g}" for value in distinct]
+    if len(distinct) <= MOST_CELLS or words:
+        return np.searchsorted(distinct, values), [words.get(value, f"{value:.3g}") for value in distinct.tolist()]
     bins = int(np.clip(np.sqrt(len(values) / POINTS_A_CELL), 2, MOST_BINS))
     edges = np.quantile(values, np.linspace(0, 1, bins + 1))
     cell = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, bins - 1)
@@ -122,8 +126,8 @@ def heat_sheet(results: StudyResults, tables: Tables, endpoint: str) -> Figure |
     if chosen is None:
         return None
     across, up, third = chosen
-    (column, columns), (row, rows) = _cut(results.values(across)), _cut(results.values(up))
-    line, lines = _cut(results.values(third)) if third else (np.zeros(len(column), int), [""])
+    (column, columns), (row, rows) = _cut(results, across), _cut(results, up)
+    line, lines = _cut(results, third) if third else (np.zeros(len(column), int), [""])
     maps = {}
     for label in results.responses:
         mean = np.where(results.independent, average_replicates(results.response(endpoint, label)), np.nan)
