@@ -11,6 +11,10 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
+# Exponentials of the small matrices of a drug's compartments take ten times as long where OpenBLAS divides them among the
+# threads of a busy machine; it reads this when numpy is first imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import click
 
 from niche_sim import __version__
@@ -21,6 +25,7 @@ from niche_sim.cli.inspect import check, listing, plan, schema, sources
 from niche_sim.cli.movie import movie
 from niche_sim.cli.results import export, hash_command, histomorphometry, plot, report, verify
 from niche_sim.cli.run import ENGINE_THREAD, run
+from niche_sim.cli.study import study
 from niche_sim.cli.trial import stats
 from niche_sim.cli.view import view
 from niche_sim.errors import InputError, NicheSimError, ResourceError
@@ -40,6 +45,7 @@ Exit codes:
   3  the simulation became numerically invalid
   4  a resource ran out: disk, memory, or the table of cells
   5  stopped from outside (Ctrl-C or SIGTERM)
+  6  a study has ended, but runs of it failed
 """
 
 
@@ -57,7 +63,7 @@ def cli() -> None:
 
 _COMMANDS = (
     run, cohort, resume, branch, rerun, check, plan, sources, schema, listing, hash_command, verify, plot, report, export,
-    movie, follow, histomorphometry, stats, rng, view,
+    movie, follow, histomorphometry, stats, rng, view, study,
 )  # fmt: skip
 for _command in _COMMANDS:
     cli.add_command(_command)

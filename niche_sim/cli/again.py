@@ -21,16 +21,20 @@ _NO_FIGURES = click.option("--no-figures", is_flag=True, help="Skip figures and 
 @_FOLDER
 @_THREADS
 @_QUIET
-def resume(directory: Path, threads: int | None, quiet: bool) -> None:
-    """Go on with the run into DIR from its checkpoints in DIR.unfinished.
+def resume(directory: Path, threads: int | None, quiet: bool) -> int:
+    """Go on with the run into DIR from its checkpoints in DIR.unfinished, or with the study in DIR.
 
     The results are those of a run that was never stopped, bit for bit, on any number of threads. A damaged
-    checkpoint is named and the one before it is used.
+    checkpoint is named and the one before it is used. Of a study only the batches that are missing or damaged are run, by as
+    many processes as --threads says.
     """
+    from niche_sim.cli.study import holds_study, resume_folder
     from niche_sim.config import load_experiment
     from niche_sim.progress import ProgressReport
     from niche_sim.store.checkpoints import SUFFIX, place_of, read_unfinished
 
+    if holds_study(directory):
+        return resume_folder(directory, threads, quiet)
     target = directory.with_name(directory.name.removesuffix(SUFFIX))
     if (target / "manifest.json").exists():
         from niche_sim.store import load
@@ -38,7 +42,7 @@ def resume(directory: Path, threads: int | None, quiet: bool) -> None:
         load(target)
         shutil.rmtree(place_of(target), ignore_errors=True)  # killed after the results were in place
         click.echo(f"{target}: is complete", err=True)
-        return
+        return 0
     folder, about = read_unfinished(target)
     experiment = load_experiment(str(folder / "resolved.yaml"))
     with ProgressReport(quiet=quiet) as progress:
@@ -48,6 +52,7 @@ def resume(directory: Path, threads: int | None, quiet: bool) -> None:
     assert not place_of(target).exists()
     if not quiet:
         click.echo("\n".join(summarise(target)))
+    return 0
 
 
 @click.command(short_help="Run a result again and compare the hashes.")

@@ -18,23 +18,29 @@ def hash_command(directory: Path) -> None:
     """Print the SHA-256 over the final state and every table of the result in DIR.
 
     It is computed again from the values in the files, after comparing their checksums. Two runs of the same
-    experiment with the same seed have the same hash, whatever the number of threads.
+    experiment with the same seed have the same hash, whatever the number of threads. Of a
+    study it is over the values of all rows.
     """
+    from niche_sim.cli.study import hash_folder, holds_study
     from niche_sim.store import hash_result
 
-    click.echo(hash_result(directory))
+    click.echo(hash_folder(directory) if holds_study(directory) else hash_result(directory))
 
 
 @click.command(short_help="Check every file of a result.")
 @_FOLDER
 def verify(directory: Path) -> None:
-    """Compare every file of the result in DIR, or of its checkpoints, with the checksum written beside it.
+    """Compare every file of the result or study in DIR, or of its checkpoints, with the checksum written beside it.
 
     Exit code 2, and one line a file, if anything was changed, lost or added.
     """
+    from niche_sim.cli.study import holds_study, verify_folder
     from niche_sim.store import verify as find_problems
     from niche_sim.store.checkpoints import SUFFIX, find_damage, place_of
 
+    if holds_study(directory):
+        verify_folder(directory)
+        return
     directory = directory.with_name(directory.name.removesuffix(SUFFIX))
     if not directory.exists() and place_of(directory).exists():
         damage = find_damage(directory)

@@ -313,6 +313,17 @@ def _name_batch(number: int, runs: list[RunSpec]) -> Batch:
 # ---------------------------------------------------------------- what it takes
 
 ROW_BYTES, VALUE_BYTES, BATCH_BYTES = 90, 9, 8_000
+DRIVER_BYTES = 290 << 20
+"""Of the process that drives a study whose runs are in other processes, measured."""
+
+
+def forecast_memory(study: Study, design: pd.DataFrame, jobs: int, points: Points) -> int:
+    """Return the peak memory (bytes) of a study in `jobs` processes: the driver's, and each with its largest run."""
+    from niche_sim import plan
+
+    widest = max(range(len(points.run_s)), key=lambda i: points.run_s[i])
+    each = plan.forecast_memory(build_run(study, design.iloc[widest].to_dict(), 0, study.arms[0]), 1)
+    return DRIVER_BYTES + jobs * max(each, plan.INTERPRETER_BYTES)
 
 
 def estimate(study: Study, design: pd.DataFrame, jobs: int = 1, points: Points | None = None) -> dict[str, Any]:
@@ -323,23 +334,19 @@ def estimate(study: Study, design: pd.DataFrame, jobs: int = 1, points: Points |
     ConfigError
         The gate refuses some points.
     """
-    from niche_sim.plan import INTERPRETER_BYTES, forecast_memory
-
     points = survey_points(study, design) if points is None else points
     batches, unique, seconds = 0, 0, 0.0
     for batch in list_batches(study, design, points):
         starts = {run.spin_up: points.spin_up_s[run.point] for run in batch.runs}
         seconds += sum(starts.values()) + sum(points.run_s[run.point] for run in batch.runs)
         batches, unique = batches + 1, unique + len(batch.runs)
-    widest = max(range(len(points.run_s)), key=lambda i: points.run_s[i])
-    each = forecast_memory(build_run(study, design.iloc[widest].to_dict(), 0, study.arms[0]), 1) - INTERPRETER_BYTES
     row = ROW_BYTES + VALUE_BYTES * len(study.endpoints)
     return {
         "name": study.name, "kind": study.design.kind, "factors": len(study.factors), "points": len(design),
         "arms": len(study.arms), "replicates": study.replicates,
         "runs": len(design) * len(study.arms) * study.replicates, "unique_runs": unique, "batches": batches,
         "core_hours": seconds / 3600.0, "jobs": jobs, "hours": seconds / 3600.0 / min(jobs, batches),
-        "memory_bytes": int(INTERPRETER_BYTES + jobs * max(each, 0)),
+        "memory_bytes": forecast_memory(study, design, jobs, points),
         "disk_bytes": int(unique * row + batches * BATCH_BYTES + design.memory_usage(index=False).sum() // 2),
     }  # fmt: skip
 

@@ -1,0 +1,192 @@
+"""Run a study: what is missing from its folder goes to an executor, and what comes back into the folder."""
+
+import time
+from collections.abc import Generator, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from niche_sim.errors import InputError, Interrupted, ResourceError
+from niche_sim.plan import find_memory, write_size
+from niche_sim.study.design import build_design
+from niche_sim.study.execute import Executor, Processes, Threads, Work
+from niche_sim.study.runs import Points, forecast_memory, list_batches, survey_points
+from niche_sim.study.spec import Study
+from niche_sim.study.store import Status, StudyFolder, begin_folder, encode_batch, is_study, lock_folder, open_folder
+from niche_sim.study.work import FAILED, Task, fail_batch, make_task, make_work
+
+LINE_EVERY_S = 30.0
+
+
+def run_study(
+    study: Study, directory: Path, executor: Executor, *, limit: int | None = None, retry_failed: bool = False,
+    quiet: bool = True,
+) -> Status:  # fmt: skip
+    """Run a study into a folder, or what is missing of it if the folder holds a part.
+
+    Parameters
+    ----------
+    study : Study
+    directory : Path
+        Made if it is not there.
+    executor : Executor
+        Who runs the batches; the results do not depend on it.
+    limit : int, optional
+        Stop after so many batches.
+    retry_failed : bool
+        Run batches in which runs failed once more.
+    quiet : bool
+        Show no progress.
+
+    Returns
+    -------
+    Status
+
+    Raises
+    ------
+    InputError
+        The folder is of something else, of another study or of other versions, or is being driven.
+    ResourceError
+        The disk is full, or workers cannot be started. What was written stays.
+    """
+    design = build_design(study)
+    # All points pass the gate before anything is made; those of a folder that is there have done so.
+    points = None if is_study(directory) else survey_points(study, design)
+    if points is not None:
+        _check_memory(study, design, points, executor)
+    with lock_folder(directory):
+        folder = begin_folder(directory, study, design, list_batches(study, design, points))
+        _drive(folder, study, design, executor, limit, retry_failed, quiet)
+    return folder.status()
+
+
+def _check_memory(study: Study, design: pd.DataFrame, points: Points, executor: Executor) -> None:
+    """Refuse what does not fit into the memory of this machine, if it is to run here."""
+    if not isinstance(executor, (Processes, Threads)):
+        return
+    need, there = forecast_memory(study, design, executor.jobs, points), find_memory()
+    if need > there:
+        raise ResourceError(
+            f"{study.name}: {executor.jobs} runs side by side need about {write_size(need)} of memory, {write_size(there)} "
+            "are free; use fewer --jobs or a smaller scene"
+        )
+
+
+def resume_study(
+    directory: Path, executor: Executor, *, limit: int | None = None, retry_failed: bool = False, quiet: bool = True
+) -> Status:
+    """Run what is missing of the study in a folder; see `run_study`."""
+    folder = open_folder(directory)
+    folder.check_versions()
+    study, design = folder.load_study(), folder.load_design()
+    with lock_folder(directory):
+        _drive(folder, study, design, executor, limit, retry_failed, quiet)
+    return folder.status()
+
+
+def _drive(
+    folder: StudyFolder, study: Study, design: pd.DataFrame, executor: Executor, limit: int | None, retry_failed: bool,
+    quiet: bool,
+) -> None:  # fmt: skip
+    missing = {b.number: len(b.runs) for b in islice(folder.missing(folder.list_batches(), retry_failed), limit)}
+    work, before = make_work(study), folder.status()
+    tasks = (make_task(batch, design) for batch in folder.list_batches() if batch.number in missing)
+    with StudyProgress(study.name, sum(missing.values()), quiet) as progress:
+        progress.say(f"{sum(missing.values()):,} of {before.planned:,} runs to do")
+        for task, frame in _run_all(executor, study, work, tasks):
+            folder.write_batch(task, encode_batch(study, frame))
+            progress.advance(len(frame), int((frame["status"] == FAILED).sum()))
+
+
+def _run_all(executor: Executor, study: Study, work: Work, tasks: Iterable[Task]) -> Iterator[tuple[Task, pd.DataFrame]]:
+    """Yield the rows of every batch; one that takes its process down is run again one by one, so one run alone fails."""
+    broken: dict[int, Task] = {}
+    for task, outcome in _watch(executor, work, tasks):
+        if isinstance(outcome, pd.DataFrame):
+            yield task, outcome
+        elif len(task.runs) == 1:
+            yield task, fail_batch(study, task, outcome)
+        else:
+            broken[task.number] = task
+    singles = (task._replace(runs=(run,)) for task in broken.values() for run in task.runs)
+    rows: dict[int, dict[str, pd.DataFrame]] = {number: {} for number in broken}
+    # They would share a number, by which executors count tries: so each has one of its own, and knows where it belongs.
+    numbered = dict(enumerate(singles))
+    renumbered = (single._replace(number=number) for number, single in numbered.items())
+    for single, outcome in _watch(executor, work, renumbered) if numbered else ():
+        frame = outcome if isinstance(outcome, pd.DataFrame) else fail_batch(study, single, outcome)
+        number = numbered[single.number].number
+        rows[number][single.runs[0].key] = frame
+        if len(rows[number]) == len(broken[number].runs):
+            found = rows.pop(number)
+            yield broken[number], pd.concat([found[run.key] for run in broken[number].runs], ignore_index=True)
+
+
+def _watch(executor: Executor, work: Work, tasks: Iterable[Task]) -> Iterator[tuple[Task, pd.DataFrame | Exception]]:
+    outcomes = executor.run(work, tasks)
+    try:
+        for task, outcome in outcomes:
+            if isinstance(outcome, (InputError, Interrupted)):  # of the worker or its executor, not of a run
+                raise outcome
+            yield task, outcome
+    finally:
+        if isinstance(outcomes, Generator):
+            outcomes.close()  # now, and not when it is collected: it ends the workers
+
+
+class StudyProgress:
+    """What a waiting user sees: a bar on a terminal, a line every half minute elsewhere, nothing when quiet."""
+
+    def __init__(self, name: str, total: int, quiet: bool, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._quiet, self._live = quiet, not quiet and self._console.is_terminal
+        self._total, self._done, self._failed = total, 0, 0
+        self._began = self._said = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(bar_width=32), TextColumn("{task.fields[told]}"),
+            console=self._console, disable=not self._live,
+        )  # fmt: skip
+        self._task = self._bar.add_task(name, total=total, told=f"{total:,} runs")
+
+    def __enter__(self) -> "StudyProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """Show one line, unless quiet."""
+        if not self._quiet:
+            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def advance(self, runs: int, failed: int) -> None:
+        """Take so many more runs, of which some failed."""
+        self._done, self._failed, now = self._done + runs, self._failed + failed, time.monotonic()
+        rate = self._done / max(now - self._began, 1e-9) * 3600.0
+        told = describe_progress(self._done, self._total, self._failed, rate, (self._total - self._done) / rate)
+        self._bar.update(self._task, completed=self._done, told=told)
+        if not self._live and (now - self._said >= LINE_EVERY_S or self._done == self._total):
+            self._said = now
+            self.say(told)
+
+
+def describe_progress(done: int, total: int, failed: int, rate: float | None, hours_left: float | None) -> str:
+    """Return how far a study is, in one line; `rate` is runs an hour."""
+    told = f"{done:,} of {total:,} runs, {failed:,} failed"
+    told += f", {rate:,.0f} an hour" if rate else ""
+    return told + (f", {_write_hours(hours_left)} left" if hours_left else "")
+
+
+def _write_hours(hours: float) -> str:
+    if hours < 1.0 / 60.0:
+        return f"{hours * 3600.0:.0f} s"
+    if hours < 2.0:
+        return f"{hours * 60.0:.0f} min"
+    return f"{hours:.1f} h" if hours < 48.0 else f"{hours / 24.0:.1f} d"
