@@ -171,7 +171,7 @@ def _die_with(parent: Any) -> None:
     os._exit(1)
 
 
-def _flatten(error: Exception) -> NicheSimError:
+def flatten(error: Exception) -> NicheSimError:
     """Return an error that every process can read back: that of some libraries cannot be unpickled."""
     if isinstance(error, InputError):
         return InputError(str(error))
@@ -189,7 +189,7 @@ def _serve(connection: Connection, prepare: Callable[[], None], work: Work) -> N
         connection.send(("ready", None))
         while True:
             answer = _attempt(work, connection.recv())
-            connection.send(("done", _flatten(answer) if isinstance(answer, Exception) else answer))
+            connection.send(("done", flatten(answer) if isinstance(answer, Exception) else answer))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
     except Exception as error:

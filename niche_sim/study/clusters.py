@@ -1,0 +1,431 @@
+"""Where Dask workers come from: started here, found at the address of a scheduler, or asked of the queue of a cluster.
+
+Whoever can talk to a port of Dask can run any code as its owner. So every port is on 127.0.0.1, and what is started here
+talks TLS with a certificate that is made for this study and held in memory: not even others on this machine get in. A port
+on a network takes two things, as a web page would take an option and a token: `allow_remote`, and TLS certificates.
+"""
+
+import inspect
+import ipaddress
+import logging
+import re
+import shutil
+import socket
+import ssl
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from niche_sim.errors import InputError, ResourceError
+from niche_sim.study.work import TRIES
+
+if TYPE_CHECKING:
+    from distributed import Client, Security
+
+SYSTEMS = {
+    "slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster", "oar": "OARCluster",
+    "moab": "MoabCluster", "htcondor": "HTCondorCluster",
+}  # fmt: skip
+"""Queues, and what dask-jobqueue calls them."""
+
+_ANSWER_S = 5.0  # a scheduler that is there answers in milliseconds, over a slow network in a second or two
+_WORKERS_S = 10.0
+_LONGEST_GREETING = 1 << 16
+_ADDRESS = re.compile(r"(?P<protocol>tcp|tls)://(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]+):(?P<port>\d{1,5})")
+_ONE_THREAD = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_WHOLE, _LISTS = ("cores", "job_cpu"), ("job_extra_directives", "job_script_prologue", "job_directives_skip")
+_NEEDED = {"cores": "processors of a job", "memory": "of a job, e.g. 32GB", "interface": "network of the nodes, e.g. ib0"}
+_OURS = {  # options of dask-jobqueue that are ours to choose, or have a newer name
+    "self", "base_class_kwargs", "scheduler", "name", "processes", "nanny", "protocol", "security", "extra",
+    "worker_command", "worker_extra_args", "job_extra", "env_extra", "header_skip", "config_name", "project",
+}  # fmt: skip
+
+Say = Callable[[str], None]
+
+
+class Place(Protocol):
+    """Where workers come from.
+
+    Attributes
+    ----------
+    patience_s : float
+        How long to wait while there is no worker; infinite for a queue.
+    """
+
+    @property
+    def patience_s(self) -> float: ...
+
+    def connect(self, say: Say) -> AbstractContextManager["Client"]:
+        """Return a client of a scheduler that has, or will have, workers; what was started here ends with it.
+
+        Raises
+        ------
+        InputError
+            It cannot be used as asked.
+        ResourceError
+            Workers cannot be started.
+        """
+
+
+@dataclass(frozen=True)
+class LocalWorkers:
+    """Workers started here, a process with one thread each.
+
+    Attributes
+    ----------
+    workers : int
+    memory : str
+        A worker that needs more is ended, and its batch is tried elsewhere; `auto` is an equal share of the machine.
+    dashboard : bool
+        Serve Dask's web page, on 127.0.0.1.
+    """
+
+    workers: int
+    memory: str = "auto"
+    dashboard: bool = False
+    patience_s: float = 60.0  # a worker that died is there again after a few seconds
+
+    @contextmanager
+    def connect(self, say: Say) -> Iterator["Client"]:
+        """See Place."""
+        distributed = import_distributed()
+        memory, page, certificate = read_memory(self.memory), _serve_page(self.dashboard), make_certificate()
+        with _use_config(self.dashboard), tempfile.TemporaryDirectory(prefix="niche_sim-dask-") as folder:
+            try:
+                cluster = distributed.LocalCluster(
+                    n_workers=self.workers, threads_per_worker=1, processes=True, host="127.0.0.1", protocol="tls://",
+                    security=certificate, dashboard_address=None, memory_limit=memory, local_directory=folder,
+                    silence_logs=logging.CRITICAL, scheduler_kwargs=page,
+                )  # fmt: skip
+            except (RuntimeError, OSError, TimeoutError) as error:
+                raise ResourceError(f"{self.workers} Dask workers cannot be started: {error}; use fewer --jobs") from error
+            with cluster, distributed.Client(cluster, set_as_default=False) as client:
+                if self.dashboard:
+                    say(f"dashboard: {cluster.dashboard_link}")
+                yield client
+                with suppress(TimeoutError):  # one that is just coming up again would complain of its end
+                    client.wait_for_workers(self.workers, timeout=_WORKERS_S)
+
+
+@dataclass(frozen=True)
+class RunningScheduler:
+    """A scheduler that somebody started, with its workers.
+
+    Attributes
+    ----------
+    address : str
+        ``tcp://127.0.0.1:8786`` or ``tls://node7:8786``.
+    allow_remote : bool
+        Whether it may be elsewhere than on this machine; then it must be ``tls``.
+    tls_ca, tls_cert, tls_key : path, optional
+        PEM files for ``tls``: the authority that signed the scheduler's certificate, our certificate, and its key.
+    """
+
+    address: str
+    allow_remote: bool = False
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    patience_s: float = 60.0
+
+    @contextmanager
+    def connect(self, say: Say) -> Iterator["Client"]:
+        """See Place."""
+        security = self._check()
+        distributed = import_distributed()
+        with _use_config(False):
+            try:
+                client = distributed.Client(
+                    self.address, security=security, timeout=_ANSWER_S, set_as_default=False, name="niche_sim"
+                )
+            except (OSError, TimeoutError, RuntimeError) as error:
+                raise self._refuse() from error
+            with client:
+                self._look(client)
+                yield client
+
+    def _check(self) -> "Security | None":
+        """Refuse what must not or cannot be reached, before Dask is loaded; return the certificates."""
+        protocol, host, port = split_address(self.address)
+        if not is_loopback(host) and not (self.allow_remote and protocol == "tls"):
+            raise InputError(
+                f"--scheduler {self.address}: not on this machine. Whoever reaches a port of Dask can run any code, so this "
+                "takes --allow-remote, a tls:// address, and --tls-ca, --tls-cert and --tls-key"
+            )
+        security = read_certificates(self.tls_ca, self.tls_cert, self.tls_key) if protocol == "tls" else None
+        try:
+            connection = socket.create_connection((host, port), _ANSWER_S)
+        except OSError as error:
+            raise InputError(
+                f"--scheduler {self.address}: no scheduler there ({error.strerror or error}); correct the address, or start "
+                f"one: dask scheduler --host {host} --port {port}"
+            ) from error
+        with connection:
+            if not _greets(connection, security):
+                raise self._refuse()
+        return security
+
+    def _refuse(self) -> InputError:
+        return InputError(
+            f"--scheduler {self.address}: something answers there, but no Dask scheduler that lets us in by "
+            f"{self.address[:3]}"
+        )
+
+    def _look(self, client: "Client") -> None:
+        """Refuse a scheduler without workers, and ports on a network without TLS."""
+        try:
+            client.wait_for_workers(1, timeout=_WORKERS_S)
+        except TimeoutError as error:
+            raise InputError(
+                f"--scheduler {self.address}: it has no workers; start some: dask worker {self.address} --nworkers 4 "
+                "--nthreads 1"
+            ) from error
+        for address in (client.scheduler_info()["address"], *client.nthreads()):
+            if not address.startswith("tls://") and not is_loopback(split_address(address)[1]):
+                raise InputError(
+                    f"--scheduler {self.address}: {address} is a port on a network, without TLS: whoever reaches it can run "
+                    "any code. Start scheduler and workers with --host 127.0.0.1, or with TLS certificates"
+                )
+
+
+@dataclass(frozen=True)
+class QueuedWorkers:
+    """Workers that the queue of a cluster starts as its jobs; the scheduler is here.
+
+    Attributes
+    ----------
+    system : str
+        One of SYSTEMS.
+    workers : int
+        In all; a job has as many as `cores`.
+    options : mapping of str to str or list of str
+        Of dask-jobqueue: cores, memory, walltime, queue, account, interface, job_script_prologue ...
+    allow_remote : bool
+        Must be set: the scheduler has a port on the network of `interface`. Its TLS certificate is made for this study;
+        nodes find it in the folder `shared_temp_directory`, in files that only their owner can read.
+    dashboard : bool
+    """
+
+    system: str
+    workers: int
+    options: Mapping[str, str | list[str]] = field(default_factory=dict)
+    allow_remote: bool = False
+    dashboard: bool = False
+    patience_s: float = float("inf")
+
+    @contextmanager
+    def connect(self, say: Say) -> Iterator["Client"]:
+        """See Place."""
+        distributed = import_distributed()
+        with self._open() as cluster:
+            command = cluster.job_cls.submit_command.split()[0]
+            if shutil.which(command) is None:
+                raise InputError(f"--executor {self.system}: there is no {command} here; run this where jobs are submitted")
+            cluster.scale(self.workers)
+            say(f"asked {self.system} for {self.workers} workers; each begins when it is there")
+            if self.dashboard:
+                say(f"dashboard: {cluster.dashboard_link}")
+            with distributed.Client(cluster, set_as_default=False) as client:
+                yield client
+
+    def write_job(self) -> str:
+        """Return the script of one job, without submitting it."""
+        with self._open() as cluster:
+            return str(cluster.job_script())
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        """Start the scheduler and yield the cluster, without jobs yet."""
+        if not self.allow_remote:
+            raise InputError(
+                f"--executor {self.system}: its workers are on other machines, so the scheduler needs a port on their "
+                "network (TLS, with a certificate made for this study): add --allow-remote"
+            )
+        import_distributed()
+        try:
+            import dask_jobqueue
+        except ImportError as error:
+            raise InputError(f"--executor {self.system}: {_install('jobqueue')}") from error
+        kind = getattr(dask_jobqueue, SYSTEMS[self.system])
+        given = _read_options(self.system, kind.job_cls, self.options)
+        folder = Path(given.pop("shared_temp_directory", "~/.niche_sim")).expanduser()
+        prologue = [f"export {name}=1" for name in _ONE_THREAD] + given.pop("job_script_prologue", [])
+        page, certificate = _serve_page(self.dashboard), make_certificate()
+        with _use_config(self.dashboard):
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                cluster = kind(
+                    processes=given["cores"], security=certificate, shared_temp_directory=str(folder),
+                    scheduler_options=page,
+                    worker_extra_args=["--no-dashboard", "--dashboard-address", "127.0.0.1:0"],  # none on the network
+                    job_script_prologue=prologue, silence_logs=logging.CRITICAL, **given,
+                )  # fmt: skip
+            except (ValueError, TypeError, OSError, RuntimeError) as error:
+                raise InputError(f"--executor {self.system}: {error}") from error
+            with cluster:
+                yield cluster
+
+
+def _read_options(system: str, job: Any, options: Mapping[str, str | list[str]]) -> dict[str, Any]:
+    """Return the options of a queue with their types; what must be there may be in the site's own Dask configuration."""
+    from dask import config
+    from dask_jobqueue.core import Job
+
+    known = {name for kind in (job, Job) for name in inspect.signature(kind.__init__).parameters}
+    known = (known | {"shared_temp_directory"}) - _OURS
+    given: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in known:
+            raise InputError(f"--job {name}: {system} has no such option; it has {', '.join(sorted(known))}")
+        values = [value] if isinstance(value, str) else value
+        if name in _LISTS:
+            given[name] = values
+            continue
+        if len(values) != 1:
+            raise InputError(f"--job {name}: is given {len(values)} times")
+        if name in _WHOLE and not (values[0].isdecimal() and int(values[0])):
+            raise InputError(f"--job {name}={values[0]}: expected a whole number above 0")
+        given[name] = int(values[0]) if name in _WHOLE else values[0]
+    for name, meaning in _NEEDED.items():
+        given.setdefault(name, config.get(f"jobqueue.{system}.{name}", None))
+        if given[name] is None:
+            raise InputError(f"--executor {system}: --job {name}=... is missing: {meaning}")
+    return given
+
+
+def import_distributed() -> Any:
+    """Return dask.distributed, which takes a second to load and which nobody else needs.
+
+    Raises
+    ------
+    InputError
+        It is not installed.
+    """
+    try:
+        import distributed
+    except ImportError as error:
+        raise InputError(_install("cluster")) from error
+    for name in ("distributed", "distributed.client", "distributed.core", "tornado.application"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what matters of it we say ourselves, once
+    return distributed
+
+
+def _install(extra: str) -> str:
+    return f'this needs more packages: pip install "niche-sim[{extra}]"'
+
+
+def split_address(address: str) -> tuple[str, str, int]:
+    """Return protocol, host and port.
+
+    Raises
+    ------
+    InputError
+        It is no such address.
+    """
+    found = _ADDRESS.fullmatch(address)
+    if found is None or not 0 < int(found["port"]) < 65536:
+        raise InputError(f"--scheduler {address}: expected an address like tcp://127.0.0.1:8786 or tls://node7:8786")
+    return found["protocol"], found["host"].strip("[]"), int(found["port"])
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine; names other than localhost are not looked up, and count as elsewhere."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _greets(connection: socket.socket, security: "Security | None") -> bool:
+    """Tell whether Dask is at the other end; its own client would wait for ever for the end of what others send.
+
+    Dask speaks first, and begins with the length of what it says, in 8 bytes.
+    """
+    try:
+        if security is not None:
+            connection = security.get_connection_args("client")["ssl_context"].wrap_socket(connection)
+        with connection:
+            said = connection.recv(8)
+    except OSError:
+        return False
+    return len(said) == 8 and int.from_bytes(said, "little") < _LONGEST_GREETING
+
+
+def make_certificate() -> "Security":
+    """Return certificates for a cluster of our own, held in memory."""
+    from distributed import Security
+
+    try:
+        return Security.temporary()
+    except ImportError as error:
+        raise InputError(_install("cluster")) from error
+
+
+def read_certificates(ca: Path | None, cert: Path | None, key: Path | None) -> "Security":
+    """Return the certificates in PEM files.
+
+    Raises
+    ------
+    InputError
+        One is not given, cannot be read, or does not fit.
+    """
+    if ca is None or cert is None or key is None:
+        raise InputError("a tls:// scheduler takes --tls-ca, --tls-cert and --tls-key, each a PEM file")
+    for option, path in (("--tls-ca", ca), ("--tls-cert", cert), ("--tls-key", key)):
+        if not path.is_file():
+            raise InputError(f"{option} {path}: no such file")
+    try:
+        ssl.create_default_context(cafile=str(ca)).load_cert_chain(cert, key)
+    except OSError as error:
+        raise InputError(f"--tls-ca {ca}, --tls-cert {cert}, --tls-key {key}: {error.strerror or error}") from error
+    distributed = import_distributed()
+    names = {"tls_ca_file": str(ca), "tls_client_cert": str(cert), "tls_client_key": str(key)}
+    return distributed.Security(require_encryption=True, **names)
+
+
+def read_memory(text: str) -> int | str:
+    """Return bytes, or `auto`.
+
+    Raises
+    ------
+    InputError
+        It is no amount of memory, or too little to load the engine.
+    """
+    from dask.utils import parse_bytes
+
+    if text == "auto":
+        return text
+    try:
+        amount = parse_bytes(text)
+    except ValueError:
+        amount = 0
+    if amount < 500_000_000:
+        raise InputError(f"--worker-memory {text}: expected `auto`, or at least 500MB, written like 2GB")
+    return amount
+
+
+def _serve_page(dashboard: bool) -> dict[str, Any]:
+    """Return where the scheduler serves its page; without one its port is there all the same, and serves nothing."""
+    if dashboard:
+        try:
+            import bokeh  # noqa: F401
+        except ImportError as error:
+            raise InputError("--dashboard: Dask's page needs bokeh: pip install bokeh") from error
+    return {"dashboard": dashboard, "dashboard_address": "127.0.0.1:8787" if dashboard else "127.0.0.1:0"}
+
+
+@contextmanager
+def _use_config(dashboard: bool) -> Iterator[None]:
+    """Set what can be set in no other way; workers that are started here take it over."""
+    import dask
+
+    settings: dict[str, Any] = {
+        "distributed.scheduler.allowed-failures": TRIES - 1,  # Dask gives up at one death more than it allows
+        "distributed.worker.http.routes": [],
+        "distributed.nanny.pre-spawn-environ": dict.fromkeys(_ONE_THREAD, 1) | {"MALLOC_TRIM_THRESHOLD_": 65536},
+    }
+    with dask.config.set(settings | ({} if dashboard else {"distributed.scheduler.http.routes": []})):
+        yield
