@@ -3,10 +3,11 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from niche_sim.cli.cluster import EXECUTORS, cluster_options, open_executor
 from niche_sim.cli.run import default_threads
 from niche_sim.errors import InputError, Interrupted
 
@@ -46,11 +47,13 @@ def study() -> None:
 
 
 _JOBS = click.option(
-    "--jobs", type=click.IntRange(1, _MOST_JOBS), help="Batches run side by side.  [default: the processors at hand]"
-)
+    "--jobs", "--workers", type=click.IntRange(1, _MOST_JOBS),
+    help="Batches run side by side.  [default: the processors at hand]",
+)  # fmt: skip
 _EXECUTOR = click.option(
-    "--executor", type=click.Choice(["processes", "threads", "serial"]), default="processes", show_default=True,
-    help="Who runs them; the results are the same to the byte.",
+    "--executor", type=click.Choice(EXECUTORS), default="processes", show_default=True, metavar="NAME",
+    help="Who runs them; the results are the same to the byte: processes, threads, serial; dask: its workers here, or "
+    "those of --scheduler; slurm, pbs, sge, lsf, oar, moab, htcondor: jobs of this queue (docs/clusters.md).",
 )  # fmt: skip
 _LIMIT = click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N batches; `resume` goes on.")
 
@@ -64,9 +67,10 @@ _LIMIT = click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop
 @click.option("--retry-failed", is_flag=True, help="Run again what failed before.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Replace one value; repeatable.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@cluster_options
 def run(
     file: str, out: Path | None, jobs: int | None, executor: str, limit: int | None, retry_failed: bool,
-    settings: tuple[str, ...], quiet: bool,
+    settings: tuple[str, ...], quiet: bool, **cluster: Any,
 ) -> int:  # fmt: skip
     """Run STUDY into DIR. If DIR holds a part of it, only what is missing is run; another study's folder is refused.
 
@@ -74,13 +78,14 @@ def run(
     What is done survives Ctrl-C, SIGTERM, a full disk, and the death of this process or of any worker: `niche-sim resume
     DIR` goes on.
     """
-    from niche_sim.study.execute import choose_executor
     from niche_sim.study.running import run_study
     from niche_sim.study.spec import load_study
 
     loaded = load_study(file, sets=settings)
     target = out if out is not None else Path("results") / loaded.name
-    chosen = choose_executor(executor, jobs or default_threads())
+    chosen = open_executor(executor, jobs or default_threads(), quiet, **cluster)
+    if chosen is None:
+        return 0
     try:
         found = run_study(loaded, target, chosen, limit=limit, retry_failed=retry_failed, quiet=quiet)
     except (KeyboardInterrupt, Interrupted):

@@ -1,0 +1,530 @@
+"""Studies on Dask: the same bytes on any number of workers, ports on loopback only, nothing lost whoever is killed."""
+
+import datetime
+import ipaddress
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+from test_cli import call
+from test_study_run import OddError, is_alive, read_files, wait_until
+
+import niche_sim
+from niche_sim.errors import InputError, ResourceError
+from niche_sim.study import runs
+from niche_sim.study.clusters import SYSTEMS, LocalWorkers, QueuedWorkers, RunningScheduler, is_loopback, split_address
+from niche_sim.study.dask_executor import DaskExecutor, compare
+from niche_sim.study.execute import Serial, WorkerDied
+from niche_sim.study.running import run_study
+from niche_sim.study.spec import RunSpec, load_study
+from niche_sim.study.work import Task
+
+Client = pytest.importorskip("distributed").Client
+STUDY = Path(__file__).with_name("tiny_study.yaml")
+
+# ---------------------------------------------------------------- work without an engine
+
+
+def make_tasks(number, name="x"):
+    return [Task(n, (RunSpec(n, n, 0, "control", f"key{n}"),), str(name), pd.DataFrame()) for n in range(number)]
+
+
+def square(task):
+    return pd.DataFrame({"square": [task.number**2]})
+
+
+def meet_everything(task):
+    """Note every try in a file; batch 1 fails, 2 always takes its process down, 3 does so once."""
+    with open(f"{task.name}.{task.number}", "a") as file:
+        file.write("x")
+    if task.number == 1:
+        raise OddError("a", "b")
+    if task.number == 2 or (task.number == 3 and Path(f"{task.name}.3").read_text() == "x"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return square(task)
+
+
+def take_a_while(task):
+    """Say which process works on it, then work."""
+    with open(f"{task.name}.{task.number}", "a") as file:
+        file.write(f"{os.getpid()} ")
+    time.sleep(0.4)
+    return square(task)
+
+
+def list_family():
+    me = psutil.Process()
+    return [me, *me.children(recursive=True)]
+
+
+def list_workers():
+    """Return the processes of workers; Python keeps one of its own, a resource tracker, beside them."""
+    return [child for child in list_family()[1:] if "resource_tracker" not in " ".join(child.cmdline())]
+
+
+def list_sockets(processes):
+    """Return the addresses, ours and the other's, of every socket of the processes that is on a network."""
+    found = []
+    for process in processes:
+        for connection in process.net_connections(kind="inet"):
+            found += [address.ip for address in (connection.laddr, connection.raddr) if address]
+    return found
+
+
+def count_listening(processes):
+    return sum(c.status == psutil.CONN_LISTEN for process in processes for c in process.net_connections(kind="inet"))
+
+
+# ---------------------------------------------------------------- workers started here
+
+
+def test_local_workers_run_every_batch_once_whatever_happens_and_talk_on_loopback_only(tmp_path):
+    name, before = tmp_path / "try", count_listening(list_family())
+    found, addresses, workers = [], [], []
+    for task, outcome in DaskExecutor(LocalWorkers(2)).run(meet_everything, iter(make_tasks(8, name))):
+        if not found:
+            addresses, workers = list_sockets(list_family()), list_workers()
+            assert count_listening(list_family()) - before >= 2 + 2 * 2  # of the scheduler and of two workers, at least
+        found.append((task.number, outcome))
+    outcomes = dict(found)
+    assert sorted(number for number, _ in found) == list(range(8))
+    assert "a and b" in str(outcomes.pop(1))
+    died = outcomes.pop(2)
+    assert isinstance(died, WorkerDied) and "died 3 times" in str(died)
+    assert {number: frame["square"][0] for number, frame in outcomes.items()} == {n: n * n for n in (0, 3, 4, 5, 6, 7)}
+    # Blamed after three deaths, then tried alone; a row that was lost with a worker is computed again.
+    assert len(Path(f"{name}.2").read_text()) in range(4, 7) and len(Path(f"{name}.3").read_text()) >= 2
+    assert addresses and {ipaddress.ip_address(address).is_loopback for address in addresses} == {True}
+    assert workers and not any(is_alive(process.pid) for process in workers)
+    assert count_listening(list_family()) == before
+
+
+def test_workers_are_ended_when_the_driver_stops_and_few_batches_are_taken_ahead():
+    taken = []
+    outcomes = DaskExecutor(LocalWorkers(1)).run(square, (taken.append(task.number) or task for task in make_tasks(60)))
+    for given in range(1, 20):
+        next(outcomes)
+        assert len(taken) - given <= 3
+    workers = list_workers()
+    outcomes.close()
+    assert not any(is_alive(process.pid) for process in workers)
+
+
+# ---------------------------------------------------------------- a scheduler that is there
+
+
+def find_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Scheduler:
+    """A scheduler and workers as a user starts them: processes that talk TCP on 127.0.0.1."""
+
+    def __init__(self, *options, protocol="tcp"):
+        self.options, self.processes = options, []
+        self.address = f"{protocol}://127.0.0.1:{find_port()}"
+        host, _, port = self.address.rpartition(":")
+        self.process = self.start("scheduler", "--host", host, "--port", port)
+        wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", int(port))) == 0)
+
+    def start(self, kind, *arguments, path=None):
+        folders = [path, Path(niche_sim.__file__).parents[1], Path(__file__).parent]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(folder) for folder in folders if folder)}
+        page = ["--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
+        command = [sys.executable, "-m", "dask", kind, *arguments, *self.options, *page]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen(command, env=environment, cwd=path or Path(__file__).parent, **quiet)
+        self.processes.append(process)
+        return process
+
+    def add_worker(self, **place):
+        """Return a new worker: without a nanny, its process is the one that works."""
+        host = self.address.rpartition(":")[0]
+        return self.start("worker", self.address, "--host", host, "--nthreads", "1", "--no-nanny", **place)
+
+    def stop(self):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def start_scheduler(*options, workers=0, **more):
+    scheduler = Scheduler(*options, **more)
+    try:
+        for _ in range(workers):
+            scheduler.add_worker()
+        yield scheduler
+    finally:
+        scheduler.stop()
+
+
+@pytest.fixture(autouse=True)
+def cut_small(monkeypatch):
+    """A study of a second has several batches."""
+    monkeypatch.setattr(runs, "SHORTEST_BATCH_S", 0.1)
+
+
+@pytest.fixture(scope="module")
+def study():
+    return load_study(STUDY)
+
+
+@pytest.fixture(scope="module")
+def untouched(study, tmp_path_factory):
+    """The study run one batch after the other in this process."""
+    directory = tmp_path_factory.mktemp("study") / "untouched"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "SHORTEST_BATCH_S", 0.1)
+        assert run_study(study, directory, Serial()).done == 24
+    return directory
+
+
+class Shuffled(DaskExecutor):
+    """Batches in another order."""
+
+    def run(self, work, batches):
+        order = list(batches)
+        random.Random(7).shuffle(order)
+        yield from super().run(work, order)
+
+
+def test_a_study_has_the_same_bytes_on_dask_and_survives_its_worker_and_its_scheduler(study, untouched, tmp_path):
+    with start_scheduler(workers=1) as scheduler:
+        place = RunningScheduler(scheduler.address)
+        found = run_study(study, tmp_path / "one", Shuffled(place))
+        assert (found.done, found.failed) == (24, 0) and read_files(tmp_path / "one") == read_files(untouched)
+
+        scheduler.add_worker()
+        with Client(scheduler.address, set_as_default=False) as client:
+            client.wait_for_workers(2)
+        done, name = [], tmp_path / "pid"
+        for task, outcome in DaskExecutor(place).run(take_a_while, iter(make_tasks(8, name))):
+            assert list(outcome["square"]) == [task.number**2]
+            done.append(task.number)
+            if len(done) == 2:
+                wait_until(lambda: find_busy(tmp_path, done))
+                os.kill(find_busy(tmp_path, done)[0], signal.SIGKILL)
+        assert sorted(done) == list(range(8))
+        assert sum(len(path.read_text().split()) for path in tmp_path.glob("pid.*")) == 9  # one was begun again
+        assert sum(process.poll() is None for process in scheduler.processes) == 2  # the scheduler and a worker
+
+        outcomes = DaskExecutor(place).run(take_a_while, iter(make_tasks(50, name)))
+        next(outcomes)
+        scheduler.process.kill()
+        began = time.monotonic()
+        with pytest.raises(ResourceError, match="scheduler is lost; what is done is kept"):
+            list(outcomes)
+        assert time.monotonic() - began < 30
+
+
+def find_busy(folder, done):
+    """Return the processes that work on what is not done."""
+    notes = {int(path.suffix[1:]): path.read_text().split() for path in folder.glob("pid.*")}
+    return [int(pids[-1]) for number, pids in notes.items() if number not in done and pids]
+
+
+def test_a_worker_with_other_sources_is_refused_and_named_before_any_work(tmp_path):
+    shutil.copytree(Path(niche_sim.__file__).parent, tmp_path / "niche_sim", ignore=shutil.ignore_patterns("__pycache__"))
+    with open(tmp_path / "niche_sim" / "draws.py", "a") as file:
+        file.write("# edited\n")
+    with start_scheduler() as scheduler:
+        scheduler.add_worker(path=tmp_path)
+        outcomes = DaskExecutor(RunningScheduler(scheduler.address)).run(take_a_while, iter(make_tasks(1, tmp_path / "pid")))
+        with pytest.raises(
+            InputError, match=r"sources of niche_sim \w{16} here, \w{16} at worker tcp://127\.0\.0\.1:\d+\. Install"
+        ):
+            next(outcomes)
+    assert not list(tmp_path.glob("pid.*"))
+
+
+def test_every_difference_of_versions_is_named_with_its_place():
+    ours = {"numba": "0.61.0", "numpy": "2.1.0"}
+    compare(ours, {"the scheduler": dict(ours)})
+    with pytest.raises(InputError) as refused:
+        compare(
+            ours,
+            {
+                "the scheduler": ours | {"numpy": "2.0.0"},
+                "worker a": ours,
+                "worker b": {"numba": "not installed", "numpy": "2.0.0"},
+            },
+        )
+    assert "numpy 2.1.0 here, 2.0.0 at the scheduler and 1 more" in str(refused.value)
+    assert "numba 0.61.0 here, not installed at worker b" in str(refused.value)
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    "address, options, said",
+    [
+        ("127.0.0.1:8786", {}, "expected an address like"),
+        ("tcp://127.0.0.1:99999", {}, "expected an address like"),
+        ("tcp://10.0.0.1:8786", {}, "not on this machine"),
+        ("tcp://10.0.0.1:8786", {"allow_remote": True}, "a tls:// address"),
+        ("tls://node7:8786", {}, "--allow-remote"),
+        ("tls://node7:8786", {"allow_remote": True}, "--tls-ca, --tls-cert and --tls-key"),
+        ("tls://127.0.0.1:8786", {"tls_ca": Path("no"), "tls_cert": Path("no"), "tls_key": Path("no")}, "no such file"),
+    ],
+)
+def test_addresses_that_cannot_or_must_not_be_used_are_refused_at_once(address, options, said, monkeypatch):
+    monkeypatch.setattr(socket, "create_connection", None)  # nothing is asked of any network
+    with pytest.raises(InputError, match=said):
+        next(DaskExecutor(RunningScheduler(address, **options)).run(square, iter(make_tasks(1))))
+
+
+def test_loopback_is_told_from_other_hosts_without_asking_anybody():
+    hosts = {
+        "127.0.0.1": True,
+        "127.8.0.1": True,
+        "::1": True,
+        "localhost": True,
+        "0.0.0.0": False,
+        "10.0.0.1": False,
+        "node7": False,
+    }
+    assert {host: is_loopback(host) for host in hosts} == hosts
+    assert split_address("tls://[::1]:8786") == ("tls", "::1", 8786)
+
+
+def test_a_scheduler_that_is_not_there_or_is_none_is_said_and_the_exit_code_is_2(tmp_path, capsys):
+    assert (
+        call("study", STUDY, "--out", tmp_path / "s", "--executor", "dask", "--scheduler", f"tcp://127.0.0.1:{find_port()}")
+        == 2
+    )
+    assert "no scheduler there (Connection refused)" in capsys.readouterr().err
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def greet():
+            connection, _ = other.accept()
+            connection.sendall(b"SSH-2.0-OpenSSH\r\n")
+            connection.close()
+
+        threading.Thread(target=greet, daemon=True).start()
+        address = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+        assert call("study", STUDY, "--out", tmp_path / "s", "--executor", "dask", "--scheduler", address) == 2
+    assert "no Dask scheduler that lets us in by tcp" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["--scheduler", "tcp://127.0.0.1:8786"], "--scheduler: not with --executor processes"),
+        (["--executor", "dask", "--job", "cores=4"], "--job: not with --executor dask"),
+        (["--executor", "dask", "--scheduler", "tcp://127.0.0.1:1", "--worker-memory", "2GB"], "--worker-memory: not with"),
+        (["--executor", "dask", "--worker-memory", "much"], "--worker-memory much: expected"),
+        (["--executor", "slurm", "--job", "cores=4"], "add --allow-remote"),
+        (["--executor", "slurm", "--allow-remote", "--job", "cores"], "expected NAME=VALUE"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(tmp_path, capsys, options, said):
+    assert call("study", STUDY, "--out", tmp_path / "s", *options) == 2
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error
+
+
+# ---------------------------------------------------------------- queues
+
+JOB = {
+    "cores": "16", "memory": "32GB", "walltime": "04:00:00", "queue": "short", "account": "bone", "interface": "lo",
+    "job_script_prologue": ["module load python"], "job_extra_directives": ["--exclusive"],
+}  # fmt: skip
+
+
+def test_the_script_of_a_slurm_job_is_what_was_asked(tmp_path, capsys):
+    pytest.importorskip("dask_jobqueue")
+    words = [
+        f"--job={name}={value}"
+        for name, values in JOB.items()
+        for value in ([values] if isinstance(values, str) else values)
+    ]
+    words += ["--executor=slurm", "--workers=32", "--allow-remote", "--print-job", f"--job=shared_temp_directory={tmp_path}"]
+    assert call("study", STUDY, "--out", tmp_path / "s", *words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for wanted in ("-p short", "-A bone", "-n 1", "--cpus-per-task=16", "--mem=30G", "-t 04:00:00", "--exclusive"):
+        assert f"#SBATCH {wanted}" in lines
+    assert lines.index("export NUMBA_NUM_THREADS=1") < lines.index("module load python") < len(lines) - 1
+    command = next(line for line in lines if "dask_worker" in line)
+    for wanted in (
+        "tls://127.0.0.1:",
+        "--nthreads 1 ",
+        "--nworkers 16 ",
+        "--memory-limit 1.86GiB",
+        "--nanny",
+        "--interface lo",
+        "--no-dashboard",
+    ):
+        assert wanted in command
+    for role in ("ca-file", "cert", "key"):
+        assert f"--tls-{role} {tmp_path}/" in command
+    assert not (tmp_path / "s").exists() and not list(tmp_path.iterdir())  # nothing was begun, and no key lies about
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"coers": "4"}, "--job coers: slurm has no such option; it has account, cores"),
+        ({"cores": "many"}, "--job cores=many: expected a whole number"),
+        ({"queue": ["a", "b"]}, "--job queue: is given 2 times"),
+        ({"interface": None}, "--job interface=... is missing: network of the nodes"),
+        ({"interface": "none0"}, "none0"),
+        ({"memory": "much"}, "much"),
+    ],
+)
+def test_options_of_a_queue_are_checked(change, said, tmp_path):
+    pytest.importorskip("dask_jobqueue")
+    options = {name: value for name, value in (JOB | change).items() if value is not None} | {
+        "shared_temp_directory": str(tmp_path)
+    }
+    with pytest.raises(InputError, match=said):
+        QueuedWorkers("slurm", 4, options, allow_remote=True).write_job()
+
+
+def test_every_queue_is_one_of_dask_jobqueue_and_of_the_command_line():
+    from niche_sim.cli.cluster import QUEUES
+
+    dask_jobqueue = pytest.importorskip("dask_jobqueue")
+    assert tuple(SYSTEMS) == QUEUES
+    for name in SYSTEMS.values():
+        assert issubclass(getattr(dask_jobqueue, name), dask_jobqueue.JobQueueCluster)
+
+
+def test_a_machine_without_the_queue_is_told_so(tmp_path, monkeypatch):
+    pytest.importorskip("dask_jobqueue")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    place = QueuedWorkers("slurm", 4, JOB | {"shared_temp_directory": str(tmp_path)}, allow_remote=True)
+    with pytest.raises(InputError, match="there is no sbatch here"):
+        next(DaskExecutor(place).run(square, iter(make_tasks(1))))
+
+
+def test_the_command_line_starts_without_dask():
+    script = (
+        "import sys, niche_sim.cli, niche_sim.study.execute; sys.exit('dask' in sys.modules or 'distributed' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+# ---------------------------------------------------------------- longer
+
+RUN = "from niche_sim.study import runs; runs.SHORTEST_BATCH_S = 0.1; from niche_sim.cli import main; main()"
+SPY = """
+import os, sys
+def note(event, arguments):
+    if event in ("socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo"):
+        with open(os.environ["SOCKETS"], "a") as file:
+            file.write(f"{event} {arguments[0] if event == 'socket.getaddrinfo' else arguments[1]!r}\\n")
+sys.addaudithook(note)
+"""
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_local_workers_write_the_same_bytes_and_no_process_asks_anything_of_a_network(workers, untouched, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(SPY)
+    place = os.pathsep.join([str(tmp_path), str(Path(niche_sim.__file__).parents[1])])
+    environment = os.environ | {"PYTHONPATH": place, "SOCKETS": str(tmp_path / "sockets")}
+    words = ["study", STUDY, "--out", tmp_path / "s", "--executor", "dask", "--workers", str(workers)]
+    ended = subprocess.run([sys.executable, "-c", RUN, *words], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr and "distributed" not in ended.stderr
+    assert read_files(tmp_path / "s") == read_files(untouched)
+    lines = set((tmp_path / "sockets").read_text().splitlines())
+    inet = {line for line in lines if "127.0.0.1" in line}
+    assert any(line.startswith("socket.bind") for line in inet) and any(line.startswith("socket.connect") for line in inet)
+    unix = {line for line in lines if line.split()[1].startswith(("'/", "b'", "''"))}
+    assert lines - inet - unix == set()
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("killed", [signal.SIGKILL, signal.SIGINT])
+def test_a_driver_that_is_killed_leaves_no_worker_and_its_study_is_finished_by_the_next(killed, study, untouched, tmp_path):
+    target, script = tmp_path / "s", RUN.replace("0.1", "0.01")
+    words = [sys.executable, "-c", script, "study", STUDY, "--out", target, "--executor", "dask", "--workers", "2"]
+    driver = subprocess.Popen(words, stderr=subprocess.PIPE, start_new_session=True, text=True)
+    wait_until(lambda: len(list((target / "runs").glob("*.parquet"))) >= 1)
+    workers = psutil.Process(driver.pid).children(recursive=True)
+    os.killpg(driver.pid, killed) if killed == signal.SIGINT else driver.kill()
+    said = driver.communicate()[1]
+    assert driver.returncode == (5 if killed == signal.SIGINT else -signal.SIGKILL) and "Traceback" not in said
+    wait_until(lambda: not any(is_alive(process.pid) for process in workers))
+    there = set(read_files(target))
+    assert subprocess.run(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode == 0
+    assert there <= set(read_files(target))
+    assert pd.read_parquet(target / "runs")["key"].is_unique
+    columns = ["point", "replicate", "arm"]
+    found, wanted = (
+        pd.read_parquet(folder / "runs").sort_values(columns, ignore_index=True) for folder in (target, untouched)
+    )
+    pd.testing.assert_frame_equal(found, wanted, check_exact=True)
+
+
+def write_certificates(folder):
+    """Write an authority, and a certificate it signed, as a system administrator gives them out."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("authority", "us")]
+    now = datetime.datetime.now(datetime.UTC)
+    for name, key, subject, is_authority in (("ca", keys[0], names[0], True), ("cert", keys[1], names[1], False)):
+        built = x509.CertificateBuilder().subject_name(subject).issuer_name(names[0]).public_key(key.public_key())
+        built = built.serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(hours=1))
+        built = built.not_valid_after(now + datetime.timedelta(days=1))
+        if is_authority:
+            built = built.add_extension(x509.BasicConstraints(True, None), True)
+            built = built.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+        signed = built.sign(keys[0], hashes.SHA256())
+        (folder / f"{name}.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        keys[1].private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return [folder / f"{name}.pem" for name in ("ca", "cert", "key")]
+
+
+@pytest.mark.deep
+def test_a_scheduler_with_certificates_lets_in_who_has_one(tmp_path):
+    (tmp_path / "other").mkdir()
+    ours, others = write_certificates(tmp_path), write_certificates(tmp_path / "other")
+    files = [
+        word for option, path in zip(("--tls-ca-file", "--tls-cert", "--tls-key"), ours) for word in (option, str(path))
+    ]
+    with start_scheduler(*files, workers=1, protocol="tls") as scheduler:
+        place = RunningScheduler(scheduler.address, False, *ours)
+        assert sorted(task.number for task, _ in DaskExecutor(place).run(square, iter(make_tasks(5)))) == list(range(5))
+        for stranger in (
+            RunningScheduler(scheduler.address, False, *others),
+            RunningScheduler(scheduler.address.replace("tls", "tcp")),
+        ):
+            with pytest.raises(InputError, match="no Dask scheduler that lets us in"):
+                next(DaskExecutor(stranger).run(square, iter(make_tasks(1))))
+    with pytest.raises(InputError, match=r"--tls-key .*key\.pem"):
+        RunningScheduler("tls://127.0.0.1:1", False, ours[0], ours[1], others[2])._check()
+
+
+@pytest.mark.deep
+def test_memory_stays_flat_over_many_batches():
+    process, sizes = psutil.Process(), []
+    for number, _ in enumerate(DaskExecutor(LocalWorkers(2)).run(return_much, iter(make_tasks(3000)))):
+        if number in (300, 2999):
+            sizes.append(process.memory_info().rss)
+    assert sizes[1] - sizes[0] < 60e6  # what came back were 600 MB
+
+
+def return_much(task):
+    return pd.DataFrame({"value": [float(task.number)] * 25_000})
