@@ -425,6 +425,8 @@ def _use_config(dashboard: bool) -> Iterator[None]:
     settings: dict[str, Any] = {
         "distributed.scheduler.allowed-failures": TRIES - 1,  # Dask gives up at one death more than it allows
         "distributed.worker.http.routes": [],
+        # Ctrl-C reaches the whole group of processes; the driver ends its workers.
+        "distributed.worker.preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
         "distributed.nanny.pre-spawn-environ": dict.fromkeys(_ONE_THREAD, 1) | {"MALLOC_TRIM_THRESHOLD_": 65536},
     }
     with dask.config.set(settings | ({} if dashboard else {"distributed.scheduler.http.routes": []})):
