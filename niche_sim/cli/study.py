@@ -9,6 +9,7 @@ import click
 
 from niche_sim.cli.cluster import EXECUTORS, cluster_options, open_executor
 from niche_sim.cli.run import default_threads
+from niche_sim.cli.study_summary import emulate, summary
 from niche_sim.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -43,8 +44,12 @@ def study() -> None:
       niche-sim study my_study.yaml --out results/my_study --jobs 4
       niche-sim study status results/my_study
       niche-sim resume results/my_study
+      niche-sim study summary results/my_study
     """
 
+
+study.add_command(summary)
+study.add_command(emulate)
 
 _JOBS = click.option(
     "--jobs", "--workers", type=click.IntRange(1, _MOST_JOBS),
