@@ -59,6 +59,20 @@ def pixels(page, index=0):
     return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
 
 
+def soon(page, condition):
+    """Assert that something comes true, within seconds: the browser shows what it is sent a little later."""
+    for _ in range(100):
+        if condition():
+            return
+        page.wait_for_timeout(200)
+    raise AssertionError("it did not come true")
+
+
+def same(page, picture, index=0):
+    """Wait until the picture on the screen is this one."""
+    soon(page, lambda: np.abs(pixels(page, index) - picture).max() == 0)
+
+
 def share(picture, colour):
     wanted = [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
     return float(np.mean(np.all(np.abs(picture - wanted) < 14, axis=-1)))
@@ -108,7 +122,8 @@ def test_play_and_pause(page):
     page.wait_for_selector(".niche-play .mdi-play")
     page.wait_for_timeout(400)
     stopped = clock(page)
-    assert days(page) >= 4 and np.abs(pixels(page) - before).max() > 50
+    assert days(page) >= 4
+    soon(page, lambda: np.abs(pixels(page) - before).max() > 50)
     page.wait_for_timeout(600)
     assert clock(page) == stopped
 
@@ -124,8 +139,7 @@ def test_it_stops_at_the_end_and_can_be_wound_back(page):
     page.keyboard.press("End")
     wait_clock(page, "30 d")
     page.wait_for_function("() => !document.querySelector('.niche-busy')")
-    page.wait_for_timeout(300)
-    assert np.abs(pixels(page) - last).max() == 0
+    same(page, last)
 
 
 def test_step_back_and_speed(page):
@@ -137,8 +151,7 @@ def test_step_back_and_speed(page):
     assert clock(page) == "9 d"
     page.click(".niche-back")
     wait_clock(page, "2 d")
-    page.wait_for_timeout(300)
-    assert np.abs(pixels(page) - before).max() == 0
+    same(page, before)
 
 
 def test_overlay_with_a_colour_bar(page):
@@ -148,8 +161,7 @@ def test_overlay_with_a_colour_bar(page):
     page.wait_for_selector(".niche-bar")
     assert page.locator(".niche-bar-label").first.inner_text() == "niche suitability (0 to 1)"
     assert len(page.locator(".niche-bar-ticks").first.locator("span").all()) >= 2
-    page.wait_for_timeout(300)
-    assert np.abs(pixels(page) - before).mean() > 5
+    soon(page, lambda: np.abs(pixels(page) - before).mean() > 5)
     choose(page, ".v-input:has(.niche-overlay), .niche-overlay", "tissue and cells")
     page.wait_for_selector(".niche-bar", state="detached")
 
@@ -204,11 +216,10 @@ def test_rewind_change_and_compare_the_two_futures(page):
     page.click(".open-mechanisms-body .v-input--switch:has([aria-label=division]) .v-input--selection-controls__input")
     page.wait_for_function("() => document.querySelectorAll('.niche-caption b')[1]?.innerText === 'treated_2'")
     assert arms(page) == ["treated", "treated_2"] and marks(page, "branch") == 1
-    page.wait_for_timeout(400)
-    assert np.abs(pixels(page, 0) - pixels(page, 1)).max() == 0
+    soon(page, lambda: np.abs(pixels(page, 0) - pixels(page, 1)).max() == 0)
     step(page, 6)
-    assert np.abs(pixels(page, 0) - seen).max() == 0
-    assert np.abs(pixels(page, 0) - pixels(page, 1)).max() > 50
+    same(page, seen)
+    soon(page, lambda: np.abs(pixels(page, 0) - pixels(page, 1)).max() > 50)
 
 
 def test_branch_by_hand_and_show_other_arms(page):
@@ -303,9 +314,8 @@ def test_a_result_is_replayed_and_gone_on_from(open_page, tmp_path):
         recorded = pixels(page)
         page.click(".niche-simulate")
         page.wait_for_function("() => !document.querySelector('.niche-clock').innerText.includes('replay')")
-        page.wait_for_timeout(500)
         assert clock(page) == "10 d"
-        assert np.abs(pixels(page) - recorded).max() == 0
+        same(page, recorded)
         step(page)
         assert clock(page) == "11 d"
         page.close()
@@ -328,17 +338,16 @@ def test_three_dimensions(open_page, tmp_path):
         page.focus(".niche-view [role=slider]")
         page.keyboard.press("Home")
         page.wait_for_function("() => /plane 0/.test(document.querySelector('.niche-view').innerText)")
-        page.wait_for_timeout(400)
-        assert np.abs(pixels(page) - before).max() > 20
+        soon(page, lambda: np.abs(pixels(page) - before).max() > 20)
+        flat = pixels(page)
         page.click(".niche-view label:has-text('3-D')")
         page.wait_for_function("() => /planes 0 to/.test(document.querySelector('.niche-view').innerText)")
-        page.wait_for_timeout(600)
+        soon(page, lambda: np.abs(pixels(page) - flat).mean() > 10)
         solid = pixels(page)
         box = page.locator(".niche-stage").first.bounding_box()
         page.mouse.move(box["x"] + 150, box["y"] + 150)
         page.mouse.down()
         page.mouse.move(box["x"] + 250, box["y"] + 170, steps=4)
         page.mouse.up()
-        page.wait_for_timeout(800)
-        assert np.abs(pixels(page) - solid).mean() > 2
+        soon(page, lambda: np.abs(pixels(page) - solid).mean() > 2)
         page.close()
