@@ -15,6 +15,7 @@ import pandas as pd
 from numcodecs import Blosc
 
 from niche_sim.errors import InputError
+from niche_sim.kernel import is_compiled, is_temporary
 from niche_sim.recorder import ArmResult, stack
 from niche_sim.simulation import ArmRun, Plan, Run, Saved, make_plan, spin_up
 from niche_sim.state import State, copy_state, fit_drugs, flatten, rebuild
@@ -255,7 +256,7 @@ def open_players(
     arms : sequence of str, optional
         All by default.
     progress : callable, optional
-        As in `run_experiment`; told of the spin-up.
+        As in `run_experiment`; told of compiling and of the spin-up.
     memory : int
         Bytes of checkpoints an arm.
 
@@ -269,6 +270,8 @@ def open_players(
         if name not in experiment.arms:
             raise InputError(f"no arm '{name}'; there is {', '.join(experiment.arms)}")
     plan = make_plan(experiment)
+    if progress and not is_compiled():
+        progress("compiling", temporary=is_temporary())
     start = spin_up(plan, progress) if progress else spin_up(plan)
     return {name: Player(plan, name, copy_state(start), memory=memory) for name in wanted}
 

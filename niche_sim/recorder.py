@@ -67,6 +67,7 @@ class Recorder:
             "fields": list_steps(record.fields_h, hours, steps), "ledgers": list_steps(record.ledgers_h, hours, steps),
             "maps": list_moments(record.pictures_h, hours, steps),
         }  # fmt: skip
+        self._due: set[int] = set().union(*self.at.values())
         self.before: Before | None = None
         self._clear()
 
@@ -86,7 +87,9 @@ class Recorder:
 
     def list_stops(self, first: int, last: int) -> set[int]:
         """Return the steps after `first` and up to `last` at which something is recorded."""
-        return {step for step in set().union(*self.at.values()) if first < step <= last}
+        if last == first + 1:
+            return self._due & {last}  # asked at every tick of an arm that is watched
+        return {step for step in self._due if first < step <= last}
 
     def drain(self, state: State) -> None:
         """Take the events of the last interval out of the log, and the BMUs that ended out of their table."""

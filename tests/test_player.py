@@ -122,6 +122,13 @@ def test_unknown_arm():
         open_players(lively(), ["tretaed"])
 
 
+def test_who_waits_for_the_compiler_is_told(monkeypatch):
+    heard = []
+    monkeypatch.setattr("niche_sim.player.is_compiled", lambda: False)
+    open_players(lively("1 d"), progress=lambda event, **info: heard.append(event))
+    assert heard[0] == "compiling" and "advance" in heard
+
+
 # ---------------------------------------------------------------- Mesa
 
 

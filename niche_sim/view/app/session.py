@@ -107,17 +107,15 @@ class Session:
             self._jobs.append(job)
             self._wake.notify_all()
 
-    def open(self, target: Experiment | Result, then: Callable[[], None] | None = None) -> None:
+    def open(self, target: Experiment | Result) -> None:
         """Open an experiment at time 0, or a result at its first picture."""
 
         def job() -> None:
             self.playing.value = False
             self.busy.value = "opening"
             stage = RecordedStage(target) if isinstance(target, Result) else open_stage(target, progress=self._tell)
-            self.stage, self.view, self.pictures = stage, View(), {}
+            self.stage, self.view, self.pictures, self._branches = stage, View(), {}, {}
             self.stride.value = max(1, round(FIRST_STRIDE_H / float(stage.experiment.tick_h)))
-            if then is not None:
-                then()
             self._renew()
 
         self.ask(job)
@@ -364,7 +362,7 @@ class Session:
                     follow=follow,
                 )  # fmt: skip
             else:
-                pictures[arm] = paint(frame, plane=self._plane(frame), overlay=overlay, limits=limits, follow=follow)
+                pictures[arm] = paint(frame, plane=self.plane, overlay=overlay, limits=limits, follow=follow)
         self.pictures = pictures
         self.tick = stage.tick
         now = time.monotonic()
@@ -374,10 +372,6 @@ class Session:
             self.life = tell_life(stage, *view.follow) if view.follow and view.follow[0] in stage.shown else []
             self.charted.value += 1
         self.drawn.value += 1
-
-    def _plane(self, frame: Any) -> int:
-        planes = frame.maps["mineral"].shape[0]
-        return planes // 2 if self.view.plane is None else min(max(self.view.plane, 0), planes - 1)
 
     def _widen(self, frames: dict[str, Any], overlay: str) -> tuple[float, float] | None:
         ends = [find_limits(frame, overlay) for frame in frames.values()]
