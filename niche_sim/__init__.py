@@ -19,6 +19,9 @@ _HOMES = {
     "load": "niche_sim.store",
     "verify": "niche_sim.store",
     "hash_result": "niche_sim.store",
+    "load_study": "niche_sim.study.gate",
+    "run_study": "niche_sim.study.running",
+    "load_study_results": "niche_sim.study.results",
     "follow": "niche_sim.lineage",
     "list_lesions": "niche_sim.lineage",
 }

@@ -114,7 +114,7 @@ class Forcing(NamedTuple):
     hormone_waking: Array  # (n_steps,) share of waking that it leaves
     phagocytes: Array  # (n_steps,) mean kill hazard of macrophages by liposomes, 1/h
     osteoclast_lineage: Array  # (n_steps,) the same of osteoclasts and their precursors, 1/h
-    circulation: Array  # (n_steps, n_drugs, MOST_TISSUES + 3, MOST_TISSUES + 1), the same in every tick
+    circulation: Array  # (n_steps, but at least 2; n_drugs, MOST_TISSUES + 3, MOST_TISSUES + 1), the same in every tick
 
 
 class _GammaDelta:
@@ -323,6 +323,8 @@ def build_forcing(
     middle = (edges[:-1] + edges[1:]) / 2.0
     endocrine = body.endocrine
     curves = _follow(patient, middle, endocrine)
+    # Two rows at least: one alone counts as contiguous, which to the compiler is another type, and so another engine.
+    shape = (max(n_steps, 2), *uptake.shape[1:], MOST_TISSUES + 3, MOST_TISSUES + 1)
     lack = lack_of_oestradiol(hormones.left(curves["oestradiol"], endocrine.extragonadal), endocrine)
     return Forcing(
         uptake, plasma, gamma_delta.means(), 1.0 - unblocked, hazard, curves["activation"] * (1.0 + gain) * (1.0 + rebound),
@@ -330,7 +332,7 @@ def build_forcing(
         curves["rankl_factor"] * (1.0 + endocrine.rankl_gain * lack), 1.0 - endocrine.opg_loss * lack,
         1.0 - body.receptor * (1.0 - hormones.growth), 1.0 - body.receptor * (1.0 - hormones.waking),
         phagocytes, lineage,
-        np.broadcast_to(build_circulation(drugs, tick_h), (n_steps, *uptake.shape[1:], MOST_TISSUES + 3, MOST_TISSUES + 1)),
+        np.broadcast_to(build_circulation(drugs, tick_h), shape),
     )  # fmt: skip
 
 

@@ -18,6 +18,8 @@ import numba
 from numba import njit
 from numba.core.registry import CPUDispatcher
 
+_TEMPORARY = "niche_sim-cache-"
+
 
 def hash_sources() -> str:
     """Return a short hash over the name and content of every Python file of the package."""
@@ -43,9 +45,12 @@ def choose_cache_folder() -> Path:
     folder = Path(base).expanduser() / "niche_sim" / hash_sources()
     if _usable(folder):
         return folder
-    # A read-only home still deserves a cache for this process; it goes with it.
-    folder = Path(tempfile.mkdtemp(prefix="niche_sim-cache-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    # A read-only home still deserves a cache for this process and those that it starts; it goes with it.
+    base = tempfile.mkdtemp(prefix=_TEMPORARY)
+    atexit.register(shutil.rmtree, base, ignore_errors=True)
+    os.environ["NICHE_SIM_CACHE"] = base
+    folder = Path(base) / "niche_sim" / hash_sources()
+    folder.mkdir(parents=True)
     return folder
 
 
@@ -79,7 +84,7 @@ def inner(function: Callable) -> Any:
 
 def is_temporary() -> bool:
     """Tell whether compiled code is lost with this process, because no cache folder can be written."""
-    return CACHE_FOLDER.name.startswith("niche_sim-cache-")
+    return CACHE_FOLDER.parents[1].name.startswith(_TEMPORARY)
 
 
 def is_compiled() -> bool:

@@ -1,13 +1,20 @@
 """What a run would need, before it is run: voxels, cells, ticks, memory, disk, and how fine the tick is."""
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 from niche_sim.errors import ResourceError
 
-INTERPRETER_BYTES = 440 << 20  # Python with the engine, its compiled code, tables and figures, before any niche
+# Measured on runs of 1,600 voxels less their states: Python with the engine and its compiled code, as a worker of a study;
+# and with tables, figures and report, before any niche. `python benchmarks/memory.py` holds all of this to real processes.
+ENGINE_BYTES, INTERPRETER_BYTES = 385_000_000, 445_000_000
 COMPILER_BYTES = 850 << 20  # peak while the engine is being compiled
+# A row of the series: some 150 numbers, as Python's own and in copies while it is written (3,531 rows took 51 MB).
+SERIES_ROW_BYTES = 14_400
+# A voxel and snapshot of all cells, at 0.05 cells a voxel (181 snapshots of 200 x 200 voxels took 235 MB).
+CELLS_BYTES = 33
 # A voxel and picture: maps of 23 bytes and, at 0.05 cells a voxel, rows of cells, with the copies that writing takes; and on
 # the disk. Measured on 200 pictures of 200 x 200 voxels (77), and in 2-D and 3-D with pictures days apart (7 to 9).
 PICTURE_BYTES, PICTURE_STORED_BYTES = 80, 9
@@ -60,6 +67,12 @@ def measure_state(experiment: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def count_processors() -> int:
+    """Return the number of processors this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def find_memory() -> int:
     """Return the bytes of memory that this process may still take."""
     import psutil
@@ -78,34 +91,43 @@ def forecast_memory(experiment: Any, threads: int | None = None) -> int:
     """Return the peak memory (bytes) of a run by arithmetic alone, before its scene is made."""
     from niche_sim.config.checks import count_voxels
     from niche_sim.config.schema import GeneratedScene
+
+    if not isinstance(experiment.scene, GeneratedScene):
+        return 0  # an image is in memory already when its size is known
+    return INTERPRETER_BYTES + forecast_niche(experiment, count_voxels(experiment.scene), threads)
+
+
+def forecast_niche(experiment: Any, voxels: int, threads: int | None = None) -> int:
+    """Return what a run of so many voxels takes beside the interpreter, bytes."""
     from niche_sim.initial import LOG_ROWS, MOST_CELLS
     from niche_sim.lattice import build_world
     from niche_sim.state import allocate_state, flatten
 
-    scene = experiment.scene
-    if not isinstance(scene, GeneratedScene):
-        return 0  # an image is in memory already when its size is known
-    n, drugs = count_voxels(scene), max(len(experiment.host_drugs()), 1)
+    scene, drugs = experiment.scene, max(len(experiment.host_drugs()), 1)
+    deep = len(getattr(scene, "size_um", (1, 1, 1))) == 3  # of an image the larger need
 
     def weigh(edge: int, cells: int) -> tuple[int, int]:
-        world = build_world((edge if len(scene.size_um) == 3 else 1, edge, edge), scene.voxel_um, scene.periodic)
+        world = build_world((edge if deep else 1, edge, edge), scene.voxel_um, True)
         state = allocate_state(world, cells=cells, bmus=1, sectors=1, claim=1, drugs=drugs, log=LOG_ROWS)
         tables = world.neighbours.nbytes + world.reach.nbytes + world.around.nbytes
         return sum(array.nbytes for array in flatten(state).values()) + tables, world.n
 
     (small, few), (large, more), (roomy, _) = weigh(8, 1), weigh(24, 1), weigh(8, 1001)
-    state = small + (large - small) / (more - few) * n + (roomy - small) / 1000 * min(n, MOST_CELLS)
-    return int(sum_memory(experiment, threads, n, state, 0))
+    state = small + (large - small) / (more - few) * voxels + (roomy - small) / 1000 * min(voxels, MOST_CELLS)
+    return int(sum_niche(experiment, threads, voxels, state, 0))
 
 
-def sum_memory(experiment: Any, threads: int | None, voxels: int, state: float, lattice: float) -> float:
-    """Return the peak memory of a run from the bytes of one state and of the lattice's tables."""
+def sum_niche(experiment: Any, threads: int | None, voxels: int, state: float, lattice: float) -> float:
+    """Return what a run takes beside the interpreter, from the bytes of one state and of the lattice's tables."""
     arms, record = len(experiment.arms), experiment.record
+    length_h, tick_h = experiment.length_h, experiment.tick_h
     # The start, one a running arm, and the final copy of each finished arm.
     states = 1 + min(threads or arms, arms) + arms
-    snapshots = 7 * voxels * _snapshots(record.fields_h, experiment.length_h, experiment.tick_h)
-    pictures = voxels * _count_pictures(experiment) * PICTURE_BYTES
-    return INTERPRETER_BYTES + lattice + state * states + arms * (16 * snapshots + pictures)
+    fields = 16 * 7 * _snapshots(record.fields_h, length_h, tick_h)
+    cells = CELLS_BYTES * _snapshots(record.cells_h, length_h, tick_h)
+    pictures = PICTURE_BYTES * _count_pictures(experiment)
+    series = SERIES_ROW_BYTES * _snapshots(record.series_h, length_h, tick_h)
+    return lattice + state * states + arms * (voxels * (fields + cells + pictures) + series)
 
 
 def check_memory(experiment: Any, threads: int | None = None) -> None:
@@ -186,7 +208,7 @@ def estimate(experiment: Any, threads: int | None = None) -> dict[str, Any]:
     fields = 7 * size["voxels"] * _snapshots(record.fields_h, length_h, tick_h)
     pictures = size["voxels"] * _count_pictures(experiment) * PICTURE_STORED_BYTES
     state = size["state_bytes"]
-    memory = sum_memory(experiment, threads, size["voxels"], state, size["lattice_bytes"])
+    memory = INTERPRETER_BYTES + sum_niche(experiment, threads, size["voxels"], state, size["lattice_bytes"])
     memory = memory if is_compiled() else max(memory, COMPILER_BYTES)
     disk = int(arms * (SNAPSHOT_RATIO * 4 * fields + pictures + STATE_RATIO * state)) + FIGURE_BYTES
     name, hazard = find_fastest(experiment)

@@ -141,6 +141,45 @@ def _measure(unit: str) -> tuple[frozenset[tuple[str, Fraction]], Fraction]:
     return frozenset((str(k), Fraction(v)) for k, v in base.dimensionality.items()), Fraction(base.magnitude)
 
 
+Dimension = frozenset[tuple[str, Fraction]]
+"""Powers of [length], [time], [amount] and [mass]; empty for plain numbers."""
+_BASE = {"[length]": "um", "[time]": "h", "[amount]": "fmol", "[mass]": "mg"}
+
+
+def measure(unit: str) -> tuple[Dimension, Fraction]:
+    """Return the dimension of any unit, of the model or not, and its size in um, h, fmol, mg and their powers.
+
+    Raises
+    ------
+    InputError
+        The unit is unknown.
+    """
+    return _measure(unit)
+
+
+def find_unit(dimension: Dimension) -> str:
+    """Return the inside unit of a dimension; of one that nothing in the model has, a product of powers, e.g. "mg/h"."""
+    inside = _inside_by_dimension().get(dimension)
+    if inside is not None:
+        return inside
+    powers = sorted((_BASE[name], power) for name, power in dimension)
+    above = "*".join(_write_power(name, power) for name, power in powers if power > 0)
+    below = "".join(f"/{_write_power(name, -power)}" for name, power in powers if power < 0)
+    return (above or "1") + below
+
+
+def tell_dimension(dimension: Dimension, unit: str = "") -> str:
+    """Return a dimension in words, with a unit of it: "a time (d)", "a plain number", "measured in mg/h"."""
+    unit, inside = unit or find_unit(dimension), _inside_by_dimension().get(dimension)
+    if inside is None:
+        return f"measured in {unit}"
+    return f"{_INSIDE[inside][0]} ({unit})" if inside else _INSIDE[""][0]
+
+
+def _write_power(name: str, power: Fraction) -> str:
+    return name if power == 1 else f"{name}**{power}"
+
+
 @lru_cache(maxsize=1)
 def _inside_by_dimension() -> dict[frozenset[tuple[str, Fraction]], str]:
     return {_measure(unit)[0]: unit for unit in _INSIDE}

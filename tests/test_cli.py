@@ -15,8 +15,8 @@ import pytest
 from rich.console import Console
 
 from niche_sim import cli, store
-from niche_sim.cli.run import default_threads
 from niche_sim.errors import InputError, Interrupted, NumericalError, ResourceError
+from niche_sim.plan import count_processors
 from niche_sim.progress import ProgressReport, format_time
 from niche_sim.store.checkpoints import SUFFIX
 
@@ -135,8 +135,8 @@ def test_what_is_no_result_is_refused(command, tmp_path, capsys):
     assert "not a results folder" in capsys.readouterr().err
 
 
-def test_default_threads_are_at_least_one():
-    assert 1 <= default_threads() <= (os.cpu_count() or 1)
+def test_count_processors_are_at_least_one():
+    assert 1 <= count_processors() <= (os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize("hours, text", [(6.0, "6 h"), (96.0, "4 d"), (2 * 8766.0, "2.00 yr"), (0.0, "0 h")])
@@ -280,6 +280,32 @@ def test_list_names_what_is_shipped(capsys):
     text = capsys.readouterr().out
     assert "drugs:\n" in text and "Zoledronate 4 mg intravenously every 4 weeks" in text
     assert re.search(r"^  human +Human bone marrow\.", text, re.M)
+    assert re.search(r"^studies:\n(  .*\n)*  dtc_escape +Which parameters govern", text, re.M)
+
+
+@pytest.mark.parametrize("words, said", [
+    (["study", "dtc_excape"], "no study or file is called 'dtc_excape'; did you mean 'dtc_escape'?"),
+    (["study", "e00_zoledronate_niche"], "is an experiment, not a study: `niche-sim run e00_zoledronate_niche` runs it"),
+    (["run", "dtc_escape"], "'dtc_escape' is a study: `niche-sim study dtc_escape` runs it"),
+    (["study", "no/such/study.yaml"], "no/such/study.yaml: cannot be read: no such file"),
+])  # fmt: skip
+def test_names_of_studies_and_experiments_are_told_apart(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert call(*words) == 2
+    text = capsys.readouterr().err
+    assert said in text and text.count("\n") == 1
+
+
+def test_files_of_studies_and_experiments_are_told_apart(experiment, tmp_path, capsys):
+    study = tmp_path / "study.yaml"
+    study.write_text(f"name: s\nexperiment: {experiment}\ndesign: {{kind: grid}}\nfactors: {{}}\n")
+    for words, said in (
+        (["study", experiment], f"{experiment}:1:1: is an experiment, not a study"),
+        (["run", study], f"{study}:3:1: design: this is a study, not an experiment"),
+    ):  # fmt: skip
+        assert call(*words) == 2
+        text = capsys.readouterr().err
+        assert said in text and text.count("\n") == 1
 
 
 def test_what_does_not_fit_into_the_memory_is_refused(experiment, tmp_path, monkeypatch, capsys):

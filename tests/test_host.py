@@ -3,6 +3,7 @@
 import re
 import time
 
+import numba
 import numpy as np
 import pytest
 from ruamel.yaml import YAML
@@ -239,6 +240,11 @@ def test_chemotherapy_kills_its_decades_in_its_window(drugs):
     assert 6.0 * half.chemotherapy.sum() / np.log(10.0) == pytest.approx(1.0)
     assert forcing.activation[5] == pytest.approx(1.5 * PATIENT.activation[0], rel=0.01)
     assert forcing.activation[0] == PATIENT.activation[0] and not forcing.plasma.any()
+
+
+def test_forcing_has_one_type_for_the_compiler_however_long_it_is(drugs):
+    kinds = {str(numba.typeof(build_forcing([], drugs, PATIENT, rows, 6.0))) for rows in (1, 2, 40)}
+    assert len(kinds) == 1
 
 
 def test_forcing_without_drugs_is_one_empty_column():

@@ -1,5 +1,7 @@
 """The bias that `plan` predicts for a tick is the one that the law of a tick has."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,13 @@ import niche_sim as ns
 from niche_sim import plan
 from niche_sim.errors import ResourceError
 from niche_sim.plan import predict_growth_bias
+from niche_sim.study import design, running, runs
+from niche_sim.study.clusters import LocalWorkers, RunningScheduler
+from niche_sim.study.dask_executor import DaskExecutor
+from niche_sim.study.design import FACTOR_BYTES, PLANNED_BYTES, POINT_BYTES, build_design
+from niche_sim.study.execute import Processes, Serial, Threads
+from niche_sim.study.gate import load_study
+from niche_sim.study.runs import DRIVER_BYTES
 from niche_sim.submodels import population
 
 
@@ -36,11 +45,12 @@ def test_the_forecast_is_near_what_the_built_state_needs(scene):
     """By arithmetic alone, without the scene: within a tenth of the sum over the arrays of a real state."""
     experiment = ns.load_experiment("e00_zoledronate_niche", sets={"scene": scene, "population.dormant_dtc": "8"})
     size = plan.measure_state(experiment)
-    need = plan.sum_memory(experiment, 2, size["voxels"], size["state_bytes"], size["lattice_bytes"])
-    assert plan.forecast_memory(experiment, 2) == pytest.approx(need, rel=0.1)
+    need = plan.sum_niche(experiment, 2, size["voxels"], size["state_bytes"], size["lattice_bytes"])
+    assert plan.forecast_niche(experiment, size["voxels"], 2) == pytest.approx(need, rel=0.1)
 
 
-def test_pictures_by_an_interval_are_counted_as_if_listed():
+def test_pictures_by_an_interval_are_counted_as_if_listed(monkeypatch):
+    monkeypatch.setattr("niche_sim.kernel.is_compiled", lambda: True)  # else the compiler's memory hides that of pictures
     sets = {"scene": "trabecula_small", "population.dormant_dtc": "8", "time.length": "25 d"}
     listed = [6 * 24 * k for k in range(5)] + [600]  # the end is a picture too
     needs = [
@@ -60,3 +70,73 @@ def test_what_does_not_fit_is_refused_before_it_is_built(monkeypatch):
         plan.check_memory(experiment)
     monkeypatch.setattr(plan, "find_memory", lambda: 8 << 40)
     plan.check_memory(experiment)
+
+
+# ---------------------------------------------------------------- studies
+
+STUDY = Path(__file__).with_name("tiny_study.yaml")
+
+
+@pytest.fixture
+def forecast(tmp_path):
+    """A function that forecasts the tiny study with settings, and other factors."""
+
+    def ask(*sets, factors="", jobs=1, **more):
+        text = STUDY.read_text()
+        if factors:
+            start, end = text.index("design:"), text.index("replicates:")
+            text = text[:start] + "design: {kind: grid}\nfactors: " + factors + "\n" + text[end:]
+        (tmp_path / "study.yaml").write_text(text)
+        study = load_study(tmp_path / "study.yaml", sets=sets)
+        points = build_design(study)
+        return runs.forecast_memory(study, points, jobs, runs.survey_points(study, points), **more)
+
+    return ask
+
+
+def test_the_forecast_of_a_study_grows_with_its_points_its_runs_and_its_niche(forecast):
+    """The driver holds design and index, each worker one niche."""
+    small, points, replicates = forecast(), forecast("design.points=106"), forecast("replicates=52")
+    assert small["worker"] == points["worker"] == replicates["worker"]
+    factors, arms = 2, 2
+    assert points["driver"] - small["driver"] == 100 * (POINT_BYTES + FACTOR_BYTES * factors + arms * 2 * PLANNED_BYTES)
+    assert replicates["driver"] - small["driver"] == 6 * arms * 50 * PLANNED_BYTES
+    doses = forecast(factors='{dose: {at: arms.treated.regimen.0.dose, values: ["1 mg", "2 mg"]}}')
+    assert doses["driver"] == DRIVER_BYTES + 2 * (POINT_BYTES + FACTOR_BYTES) + 2 * 2 * 2 * PLANNED_BYTES
+    assert forecast("scene=trabecula_fine")["worker"] - small["worker"] > 30e6
+    threads = forecast(jobs=4, together=True)
+    assert threads["worker"] == 0 and threads["driver"] < small["driver"] + small["worker"]
+
+
+def test_a_study_takes_the_memory_of_its_widest_point(forecast):
+    mixed = '{scene: {values: [trabecula_fine, trabecula_small]}, time.length: {values: ["2 d", "2 yr"]}}'
+    assert forecast(factors=mixed)["worker"] == forecast("scene=trabecula_fine", "time.length=2 yr")["worker"]
+
+
+@pytest.mark.parametrize(
+    ("executor", "needs"), [(Processes(3), 3), (Threads(3), 0.5), (Serial(), 0.5), (DaskExecutor(LocalWorkers(2)), 2)]
+)
+def test_a_study_that_does_not_fit_is_refused_and_leaves_nothing(executor, needs, forecast, tmp_path, monkeypatch):
+    """What is there is one byte short; elsewhere (a scheduler that is there) only the driver counts."""
+    study, each = load_study(STUDY), forecast()
+    monkeypatch.setattr(runs, "SHORTEST_BATCH_S", 0.01)  # more batches than workers
+    monkeypatch.setattr(running, "find_memory", lambda: int(needs * each["worker"]))
+    with pytest.raises(ResourceError, match=r"runs side by side need about .* of memory, .* are free; use fewer --jobs"):
+        running.run_study(study, tmp_path / "s", executor)
+    assert not (tmp_path / "s").exists()
+    elsewhere = DaskExecutor(RunningScheduler("tcp://127.0.0.1:1"))
+    monkeypatch.setattr(running, "find_memory", lambda: each["driver"])
+    points = build_design(study)
+    running._check_memory(study, points, runs.survey_points(study, points), elsewhere, 9)
+    monkeypatch.setattr(running, "find_memory", lambda: each["driver"] + each["worker"])
+    running._check_memory(study, points, runs.survey_points(study, points), Processes(1024), 1)  # starts as many as batches
+
+
+def test_tables_that_do_not_fit_are_refused_before_they_are_made(monkeypatch):
+    study = load_study(STUDY, sets=["design.points=1000000"])
+    monkeypatch.setattr(design, "find_memory", lambda: 1 << 30)
+    monkeypatch.setattr(design, "sample_unit", lambda study: pytest.fail("a design was drawn"))
+    with pytest.raises(
+        ResourceError, match=r"the tables of 1,000,000 points need about 3\.6 GB of memory, 1\.1 GB are free"
+    ):
+        build_design(study)

@@ -11,37 +11,35 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
 from test_cli import call
-from test_study_run import OddError, is_alive, read_files, wait_until
+from test_study_run import STUDY, OddError, is_alive, make_tasks, read_files, square, wait_until
 
 import niche_sim
 from niche_sim.errors import InputError, ResourceError
-from niche_sim.study import runs
-from niche_sim.study.clusters import SYSTEMS, LocalWorkers, QueuedWorkers, RunningScheduler, is_loopback, split_address
+from niche_sim.study.clusters import (
+    SYSTEMS,
+    LocalWorkers,
+    QueuedWorkers,
+    RunningScheduler,
+    is_loopback,
+    open_scratch,
+    split_address,
+)
 from niche_sim.study.dask_executor import DaskExecutor, compare
-from niche_sim.study.execute import Serial, WorkerDied
+from niche_sim.study.execute import WorkerDied
+from niche_sim.study.gate import load_study
 from niche_sim.study.running import run_study
-from niche_sim.study.spec import RunSpec, load_study
-from niche_sim.study.work import Task
 
 Client = pytest.importorskip("distributed").Client
-STUDY = Path(__file__).with_name("tiny_study.yaml")
+pytestmark = pytest.mark.usefixtures("cut_small")
 
 # ---------------------------------------------------------------- work without an engine
-
-
-def make_tasks(number, name="x"):
-    return [Task(n, (RunSpec(n, n, 0, "control", f"key{n}"),), str(name), pd.DataFrame()) for n in range(number)]
-
-
-def square(task):
-    return pd.DataFrame({"square": [task.number**2]})
 
 
 def meet_everything(task):
@@ -63,6 +61,9 @@ def take_a_while(task):
     return square(task)
 
 
+GONE = (psutil.NoSuchProcess, psutil.ZombieProcess)  # between the list and the look: such a one has no socket
+
+
 def list_family():
     me = psutil.Process()
     return [me, *me.children(recursive=True)]
@@ -70,20 +71,31 @@ def list_family():
 
 def list_workers():
     """Return the processes of workers; Python keeps one of its own, a resource tracker, beside them."""
-    return [child for child in list_family()[1:] if "resource_tracker" not in " ".join(child.cmdline())]
+    workers = []
+    for child in list_family()[1:]:
+        with suppress(*GONE):
+            workers += [child] if "resource_tracker" not in " ".join(child.cmdline()) else []
+    return workers
 
 
 def list_sockets(processes):
     """Return the addresses, ours and the other's, of every socket of the processes that is on a network."""
     found = []
+    for connection in list_connections(processes):
+        found += [address.ip for address in (connection.laddr, connection.raddr) if address]
+    return found
+
+
+def list_connections(processes):
+    found = []
     for process in processes:
-        for connection in process.net_connections(kind="inet"):
-            found += [address.ip for address in (connection.laddr, connection.raddr) if address]
+        with suppress(*GONE):
+            found += process.net_connections(kind="inet")
     return found
 
 
 def count_listening(processes):
-    return sum(c.status == psutil.CONN_LISTEN for process in processes for c in process.net_connections(kind="inet"))
+    return sum(connection.status == psutil.CONN_LISTEN for connection in list_connections(processes))
 
 
 # ---------------------------------------------------------------- workers started here
@@ -101,7 +113,7 @@ def test_local_workers_run_every_batch_once_whatever_happens_and_talk_on_loopbac
     assert sorted(number for number, _ in found) == list(range(8))
     assert "a and b" in str(outcomes.pop(1))
     died = outcomes.pop(2)
-    assert isinstance(died, WorkerDied) and "died 3 times" in str(died)
+    assert isinstance(died, WorkerDied) and "died each time" in str(died)
     assert {number: frame["square"][0] for number, frame in outcomes.items()} == {n: n * n for n in (0, 3, 4, 5, 6, 7)}
     # Blamed after three deaths, then tried alone; a row that was lost with a worker is computed again.
     assert len(Path(f"{name}.2").read_text()) in range(4, 7) and len(Path(f"{name}.3").read_text()) >= 2
@@ -173,27 +185,6 @@ def start_scheduler(*options, workers=0, **more):
         scheduler.stop()
 
 
-@pytest.fixture(autouse=True)
-def cut_small(monkeypatch):
-    """A study of a second has several batches."""
-    monkeypatch.setattr(runs, "SHORTEST_BATCH_S", 0.1)
-
-
-@pytest.fixture(scope="module")
-def study():
-    return load_study(STUDY)
-
-
-@pytest.fixture(scope="module")
-def untouched(study, tmp_path_factory):
-    """The study run one batch after the other in this process."""
-    directory = tmp_path_factory.mktemp("study") / "untouched"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "SHORTEST_BATCH_S", 0.1)
-        assert run_study(study, directory, Serial()).done == 24
-    return directory
-
-
 class Shuffled(DaskExecutor):
     """Batches in another order."""
 
@@ -244,12 +235,11 @@ def test_a_worker_with_other_sources_is_refused_and_named_before_any_work(tmp_pa
         file.write("# edited\n")
     with start_scheduler() as scheduler:
         scheduler.add_worker(path=tmp_path)
-        outcomes = DaskExecutor(RunningScheduler(scheduler.address)).run(take_a_while, iter(make_tasks(1, tmp_path / "pid")))
         with pytest.raises(
             InputError, match=r"sources of niche_sim \w{16} here, \w{16} at worker tcp://127\.0\.0\.1:\d+\. Install"
         ):
-            next(outcomes)
-    assert not list(tmp_path.glob("pid.*"))
+            run_study(load_study(STUDY), tmp_path / "s", DaskExecutor(RunningScheduler(scheduler.address)))
+    assert not (tmp_path / "s").exists()
 
 
 def test_every_difference_of_versions_is_named_with_its_place():
@@ -320,6 +310,7 @@ def test_a_scheduler_that_is_not_there_or_is_none_is_said_and_the_exit_code_is_2
         address = f"tcp://127.0.0.1:{other.getsockname()[1]}"
         assert call("study", STUDY, "--out", tmp_path / "s", "--executor", "dask", "--scheduler", address) == 2
     assert "no Dask scheduler that lets us in by tcp" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize(
@@ -420,6 +411,33 @@ def test_the_command_line_starts_without_dask():
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 
+def hold_scratch(folder):
+    """Return a process that has a folder for workers in `folder`, and the name of that folder."""
+    script = (
+        "import time; from niche_sim.study.clusters import open_scratch\n"
+        "with open_scratch() as folder:\n    print(folder, flush=True)\n    time.sleep(600)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(folder)}
+    )
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_what_a_killed_driver_left_of_its_workers_is_removed_by_the_next(tmp_path, monkeypatch):
+    (dead, left), (living, kept) = hold_scratch(tmp_path), hold_scratch(tmp_path)
+    (left / "dask-scratch-space").mkdir()
+    dead.kill()
+    dead.wait()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with open_scratch() as own:
+        assert set(tmp_path.iterdir()) == {kept, Path(own)}
+    living.kill()
+    living.wait()
+    with open_scratch():
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 # ---------------------------------------------------------------- longer
 
 RUN = "from niche_sim.study import runs; runs.SHORTEST_BATCH_S = 0.1; from niche_sim.cli import main; main()"
@@ -452,11 +470,35 @@ def test_local_workers_write_the_same_bytes_and_no_process_asks_anything_of_a_ne
 
 
 @pytest.mark.deep
+def test_a_scheduler_that_is_killed_half_way_loses_nothing_and_processes_finish_the_study(tmp_path, capsys):
+    words = [sys.executable, "-c", RUN, "study", STUDY, "--set", "time.length=60 d", "--set", "replicates=1", "--quiet"]
+    subprocess.run([*words, "--out", tmp_path / "untouched", "--executor", "serial"], check=True)
+    target = tmp_path / "s"
+    with start_scheduler(workers=1) as scheduler:
+        place = ["--out", target, "--executor", "dask", "--scheduler", scheduler.address]
+        driver = subprocess.Popen([*words, *place], stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: len(list((target / "runs").glob("*.parquet"))) >= 1)
+        os.kill(scheduler.process.pid, signal.SIGKILL)
+        said = driver.communicate(timeout=60)[1]
+    assert driver.returncode == 4 and said.count("\n") == 1
+    assert "scheduler is lost" in said and "niche-sim resume" in said
+    there = read_files(target)
+    assert 0 < len(there) < len(read_files(tmp_path / "untouched"))
+    assert call("resume", target, "--executor", "processes", "--jobs", 1, "--quiet") == 0
+    assert {name: read_files(target)[name] for name in there} == there  # it stayed
+    capsys.readouterr()
+    hashes = [(call("hash", folder), capsys.readouterr().out) for folder in (target, tmp_path / "untouched")]
+    assert hashes[0] == hashes[1] and hashes[0][0] == 0
+
+
+@pytest.mark.deep
 @pytest.mark.parametrize("killed", [signal.SIGKILL, signal.SIGINT])
 def test_a_driver_that_is_killed_leaves_no_worker_and_its_study_is_finished_by_the_next(killed, study, untouched, tmp_path):
     target, script = tmp_path / "s", RUN.replace("0.1", "0.01")
     words = [sys.executable, "-c", script, "study", STUDY, "--out", target, "--executor", "dask", "--workers", "2"]
-    driver = subprocess.Popen(words, stderr=subprocess.PIPE, start_new_session=True, text=True)
+    (tmp_path / "tmp").mkdir()
+    environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
+    driver = subprocess.Popen(words, stderr=subprocess.PIPE, start_new_session=True, text=True, env=environment)
     wait_until(lambda: len(list((target / "runs").glob("*.parquet"))) >= 1)
     workers = psutil.Process(driver.pid).children(recursive=True)
     os.killpg(driver.pid, killed) if killed == signal.SIGINT else driver.kill()
@@ -464,7 +506,9 @@ def test_a_driver_that_is_killed_leaves_no_worker_and_its_study_is_finished_by_t
     assert driver.returncode == (5 if killed == signal.SIGINT else -signal.SIGKILL) and "Traceback" not in said
     wait_until(lambda: not any(is_alive(process.pid) for process in workers))
     there = set(read_files(target))
-    assert subprocess.run(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode == 0
+    again = subprocess.run(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment)
+    assert again.returncode == 0
+    assert list((tmp_path / "tmp").iterdir()) == []
     assert there <= set(read_files(target))
     assert pd.read_parquet(target / "runs")["key"].is_unique
     columns = ["point", "replicate", "arm"]
@@ -520,11 +564,14 @@ def test_a_scheduler_with_certificates_lets_in_who_has_one(tmp_path):
 
 @pytest.mark.deep
 def test_memory_stays_flat_over_many_batches():
-    process, sizes = psutil.Process(), []
+    def measure():
+        return {process.pid: process.memory_info().rss for process in (own, *own.children(recursive=True))}
+
+    own, early, late = psutil.Process(), {}, {}
     for number, _ in enumerate(DaskExecutor(LocalWorkers(2)).run(return_much, iter(make_tasks(3000)))):
-        if number in (300, 2999):
-            sizes.append(process.memory_info().rss)
-    assert sizes[1] - sizes[0] < 60e6  # what came back were 600 MB
+        early, late = (measure() if number == 600 else early), (measure() if number == 2999 else late)
+    assert len(early) >= 3 and early.keys() == late.keys()
+    assert max(late[pid] - early[pid] for pid in early) < 20e6  # what came back since were 480 MB
 
 
 def return_much(task):

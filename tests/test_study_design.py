@@ -20,14 +20,15 @@ from scipy import stats
 
 from niche_sim.config import ConfigError, build_experiment
 from niche_sim.errors import InputError, ResourceError
+from niche_sim.resources import configs_dir
 from niche_sim.simulation import run_experiment
 from niche_sim.study import runs
-from niche_sim.study.constraints import read_constraint
+from niche_sim.study.constraints import read_constraint, scale
 from niche_sim.study.design import build_design, sample_unit
 from niche_sim.study.endpoints import COLUMNS, is_brief
-from niche_sim.study.gate import check_study
+from niche_sim.study.gate import check_study, load_study
 from niche_sim.study.runs import build_point, build_run, iterate_runs, list_batches, survey_points, take_run
-from niche_sim.study.spec import BUILT, Endpoint, Factor, load_study
+from niche_sim.study.spec import BUILT, Endpoint, Factor
 from niche_sim.study.values import find_value
 from niche_sim.units import convert, express
 
@@ -123,6 +124,19 @@ def test_a_resolved_study_is_a_study_with_the_same_points(write, tmp_path, kind)
     assert frame_bytes(build_design(again)) == frame_bytes(build_design(study))
 
 
+@pytest.mark.parametrize("order", ["[true, false]", "[false, true]"])
+def test_true_is_one_and_false_is_zero_whatever_their_order(write, tmp_path, order):
+    factors = f"factors:\n  division: {{at: switches.division, values: {order}}}\n"
+    factors += "  scene: {values: [trabecula_small, trabecula_fine]}\n"
+    design = build_design(load_study(write(CONTROLLED.split("factors:")[0] + factors + "replicates: 1\n")))
+    assert dict(zip(design["division"], design["division.value"])) == {"true": 1.0, "false": 0.0}
+    assert dict(zip(design["scene"], design["scene.value"])) == {"trabecula_small": 0.0, "trabecula_fine": 1.0}
+    (tmp_path / "points.csv").write_text("division\n" + "\n".join(order.strip("[]").split(", ")) + "\n")
+    text = CONTROLLED.replace("{kind: grid}", "{kind: table, table: points.csv}").split("factors:")[0]
+    table = build_design(load_study(write(text + "factors:\n  division: {at: switches.division}\n")))
+    assert dict(zip(table["division"], table["division.value"])) == {"true": 1.0, "false": 0.0}
+
+
 def test_a_resolved_table_is_read_from_the_points_beside_it(write, tmp_path):
     (tmp_path / "points.csv").write_text("dose,division\n1 mg,true\n4 mg,false\n2.5 mg,true\n")
     text = CONTROLLED.split("design:")[0] + (
@@ -160,6 +174,19 @@ def test_an_experiment_in_place_and_one_beside_the_study(write, tmp_path):
     assert beside.experiment == resolved
 
 
+def test_a_file_that_set_names_lies_beside_the_study(write, tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text((configs_dir() / "scenes" / "trabecula_small.yaml").read_text())
+    file = write(CONTROLLED.replace("design:", "set: {scene: ./mine.yaml}\ndesign:"))
+    small = write(CONTROLLED.replace("design:", "set: {scene: trabecula_small}\ndesign:"), "small.yaml")
+    (tmp_path / "elsewhere").mkdir()
+    for folder in (tmp_path, tmp_path / "elsewhere"):
+        monkeypatch.chdir(folder)
+        assert load_study(file).experiment["scene"]["size"] == load_study(small).experiment["scene"]["size"]
+    (tmp_path / "mine.yaml").unlink()
+    (problem,) = complain(file)
+    assert problem.path == "set.scene" and "cannot be read: no such file" in problem.message
+
+
 def test_the_study_of_the_documentation_is_sound(write):
     page = (Path(__file__).parents[1] / "docs/studies.md").read_text()
     blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
@@ -181,6 +208,20 @@ def test_a_latin_hypercube_has_one_point_a_stratum(write):
         low, high = (np.log([factor.low, factor.high]) if factor.scale == "log" else (factor.low, factor.high))
         place = ((np.log(values) if factor.scale == "log" else values) - low) / (high - low)
         assert sorted(np.floor(place * 97).astype(int)) == list(range(97)), factor.name
+
+
+def test_points_that_move_parameters_alone_are_those_of_the_whole_gate(write, monkeypatch):
+    moved = "dormancy.exit_rate: {}, osteoclasts.erosion_rate: {}, migration.tumour_speed: {}"
+    study = load_study(write(TEXT.split("factors:")[0] + f"factors: {{{moved}}}\n"))
+    rows = build_design(study).head(3).to_dict("records")
+    rows.append({"dormancy.exit_rate": "1.5e-4 /d"})  # and what is left out stays
+    quick = [build_point(study, row) for row in rows]
+    monkeypatch.setattr(runs, "_TOGETHER", ("",))  # all are checked with other keys
+    assert [point.resolved() for point in quick] == [build_point(study, row).resolved() for row in rows]
+    assert len({point.parameters.value("dormancy.exit_rate") for point in quick}) == 4
+    with pytest.raises(ConfigError, match="outside the range"):
+        monkeypatch.undo()
+        build_point(study, {"dormancy.exit_rate": "1e6 /d"})
 
 
 @pytest.mark.parametrize("kind", DESIGNS)
@@ -265,7 +306,7 @@ def test_rounded_values_are_multiples_in_the_range(step):
 def test_designs_do_not_depend_on_the_process(write):
     study_file = write(with_design(TEXT, "saltelli"))
     code = (
-        "import hashlib, sys; from niche_sim.study.spec import load_study; from niche_sim.study.design import build_design\n"
+        "import hashlib, sys; from niche_sim.study.gate import load_study; from niche_sim.study.design import build_design\n"
         "from niche_sim.study.runs import list_batches; study = load_study(sys.argv[1]); design = build_design(study)\n"
         "print(hashlib.sha256(design.to_csv().encode()).hexdigest(), *(b.name for b in list_batches(study, design)))"
     )
@@ -289,25 +330,77 @@ def test_constraints_filter_points_and_number_them_anew(write):
     assert list(design["point"]) == [0, 1, 2, 3, 4]
 
 
-def test_constraints_compare_in_inside_units():
-    holds = read_constraint("-a + 2 * (b - 1 d) / 3 <= 1e1", ["a", "b"]).holds
+UNITS = {
+    "dose": "mg", "interval": "d", "rate": "/d", "d": "d", "speed": "um/d", "share": "", "dissolved": "nmol/L", "room": "L"
+}  # fmt: skip
+
+
+def holds(text, **values):
+    columns = {name: scale(np.array(value, float), UNITS[name]) for name, value in values.items()}
+    return np.atleast_1d(read_constraint(text, UNITS).holds(columns)).tolist()
+
+
+def test_constraints_compute_with_units():
     a, b = np.array([0.0, 1.0, 6.0]), np.array([39.0, 39.5, 48.1])
-    assert list(holds({"a": a, "b": b})) == list(-a + 2 * (b - 24.0) / 3 <= 10.0)
-    divided = read_constraint("1 / a > 0", ["a"]).holds({"a": np.array([-1.0, 2.0, np.nan])})
-    assert list(divided) == [False, True, False]
+    found = holds("-share + 2 * (interval - 1 d) / 3 h <= 1e1", share=a, interval=b / 24.0)
+    assert found == list(-a + 2 * (b - 24.0) / 3 <= 10.0)
+    assert holds("1 / share > 0", share=[-1.0, 2.0, np.nan]) == [False, True, False]
+    assert holds("dissolved * room <= 5e6 fmol", dissolved=[1.0, 2.0], room=[5.0, 5.0]) == [True, False]
+    assert holds("dose / interval < 60 mg / 365 d", dose=[4, 4], interval=[24, 25]) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "expected"),
+    [
+        ("rate <= 0.1 /d", {"rate": [0.1, 0.11]}, [True, False]), ("rate<=0.1/h", {"rate": [2.3, 2.5]}, [True, False]),
+        ("speed <= 5 um/d", {"speed": [5.0, 5.01]}, [True, False]), ("share < 50 %", {"share": [0.4, 0.6]}, [True, False]),
+        ("interval >= 4 weeks", {"interval": [27, 28]}, [False, True]), ("d > 7 d", {"d": [7, 8]}, [False, True]),
+        ("speed * interval * speed * d < 4 um**2", {"speed": [2, 1], "interval": [1, 1], "d": [1, 1]}, [False, True]),
+        ("dose / d <= 2 mg/d", {"dose": [4, 5], "d": [2, 2]}, [True, False]),  # the unit is no division by the factor d
+        ("rate <= 4 / d", {"rate": [2, 2], "d": [2, 3]}, [True, False]),  # and with spaces it is one
+        ("dose<4 mg*interval/2 d", {"dose": [4, 4], "interval": [2, 3]}, [False, True]),
+    ],
+)  # fmt: skip
+def test_a_unit_follows_its_number(text, values, expected):
+    assert holds(text, **values) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("dose < 3 h", "'dose' is a mass (mg) and '3 h' is a time (h): only what has the same dimension can be compared"),
+        ("dose + rate < 5 mg", "'dose' is a mass (mg) and 'rate' is a rate (/d): only what has"),
+        ("rate < 0.1", "only what has the same dimension can be compared; give the number a unit: '0.1 /d'"),
+        ("3 - dose > 1 mg", "can be subtracted; give the number a unit: '3 mg'"),
+        ("dose / interval < 3", "'dose / interval' is measured in mg/h and '3' is a plain number"),
+        ("dose - share < 3 mg", "'share' is a plain number: only what has the same dimension can be subtracted; multiply"),
+        ("dose < 3 daz", "'daz' after 3 is not a unit"), ("rate < 4/d", "write ' /d' for one, ' / d' for the other"),
+        ("share < 1e999", "'1e999' is not finite"),
+    ],
+)  # fmt: skip
+def test_constraints_of_unlike_dimensions_are_refused(text, told):
+    with pytest.raises(InputError) as caught:
+        read_constraint(text, UNITS)
+    assert told in str(caught.value)
+
+
+def test_a_constraint_without_unit_is_told_with_its_place(write):
+    (problem,) = complain(write(CONTROLLED + 'constraints: ["dose < 5 mg", "interval > 30"]\n'))
+    assert problem.path == "constraints.1" and problem.line == 8 and "'30 d'" in problem.message
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "__import__('os').system('true') < 1", "dose.__class__ < 1", "dose < 1 < 2", "dose", "dose <", "(dose < 1",
-        "dose ** 2 < 1", "dose < 1; 1", "dos < 1", "", 3, "dose = 1", "1 " * 400,
+        "__import__('os').system('true') < 1 mg", "dose.__class__ < 1 mg", "dose < 1 mg < 2 mg", "dose", "dose <",
+        "(dose < 1 mg", "dose ** 2 < 1 mg**2", "dose < 1 mg; 1", "dos < 1 mg", "", 3, "dose = 1 mg", "1 " * 400,
         "(" * 22 + "1" + ")" * 22 + "<2",
     ],
 )  # fmt: skip
 def test_what_is_no_comparison_is_refused(text):
-    with pytest.raises(InputError):
-        read_constraint(text, ["dose"])
+    with pytest.raises(InputError) as caught:
+        read_constraint(text, {"dose": "mg"})
+    assert "dimension" not in str(caught.value)
 
 
 def test_constraints_that_nothing_fulfils(write):
@@ -382,6 +475,11 @@ endpoints:
         ('values: ["1 mg", "2 mg", "4 mg"]', 'values: ["1 mg", "2 h"]', "is a time; expected a mass"),
         ('values: ["1 mg", "2 mg", "4 mg"]', "distribution: triangular, mode: 2 mg", "nothing states the range"),
         ("replicates: 2", "endpoints: {x: {column: cycling, take: average}}", "cannot be taken"),
+        ("replicates: 2", "endpoints: {key: {column: cycling}}", "'key' is a column of the tables already"),
+        ("dormancy.exit_rate: {}", "point: {at: dormancy.exit_rate}", "'point' is a column of the tables already"),
+        ("dormancy.exit_rate: {}", "dose.value: {at: dormancy.exit_rate}", "'dose.value' is a column of the tables"),
+        ("replicates: 2", "endpoints: {x: {column: cycling + dormnt}}", "did you mean 'dormant'?"),
+        ("replicates: 2", "endpoints: {x: {column: cycling + bone_surface_um2}}", "units cannot be added: count, um2"),
         ("replicates: 2", "arms: [[control], 3]", "should be a valid string"),
         ("dormancy.exit_rate: {}", "dormancy.exit_rate: []", "expected a mapping"),
         ("dormancy.exit_rate: {}", "dormancy.exit_rate: {distribution: lognormal, cv: 1e200}", "beyond reason"),
@@ -426,10 +524,100 @@ def test_tables_that_do_not_fit(write, tmp_path):
     for content, line, fragment in (
         ("dose\n1 mg\n2 h\n", 3, "is a time; expected a mass"), ("dos\n1 mg\n", 1, "did you mean 'dose'"),
         ("dose\n", None, "0 rows"), ("dose,x\n1 mg,2\n ,3\n", 3, "empty"), ("dose\n1 mg\n2\n", 3, "missing unit"),
+        ("dose\n1 mg,\n", 2, "has 2 cells; the first line has 1"), ("dose,dose\n1 mg,2 mg\n", 1, "two columns of this name"),
+        ("dose;x\n1 mg;2\n", 1, "expected commas"), ('dose\n"1 mg\n', None, "is no CSV file"), ("", None, "is empty"),
+        ("dose\n1 mg\0\n", None, "a character of no text"), ("\ufeffdose\r\n1 mg\r\n2 um\r\n", 3, "is a length"),
     ):  # fmt: skip
-        (tmp_path / "points.csv").write_text(content)
+        (tmp_path / "points.csv").write_text(content, encoding="utf-8", newline="")
         problems = complain(write(text))
-        assert any(fragment in problem.message and problem.line == line for problem in problems), (content, problems)
+        lines = (None, 3) if line is None else (line,)  # what is wrong with the whole file is said of `table`, in line 3
+        assert any(fragment in problem.message and problem.line in lines for problem in problems), (content, problems)
+    (tmp_path / "points.csv").write_bytes("dose\n1 µg\n".encode("latin-1"))
+    assert "not UTF-8" in complain(write(text))[0].message
+    (tmp_path / "points.csv").unlink()
+    os.mkfifo(tmp_path / "points.csv")  # which an ordinary open would wait for
+    assert "not a regular file" in complain(write(text))[0].message
+    (tmp_path / "points.parquet").write_bytes(b"no table")
+    assert "no Parquet file" in complain(write(text.replace(".csv", ".parquet")))[0].message
+
+
+def test_a_wildcard_that_meets_nothing_says_what_there_is(write):
+    text = CONTROLLED.replace("arms.zoledronate.regimen.0.dose", "arms.*.regimen.*.dos")
+    (problem,) = complain(write(text))
+    assert problem.message.endswith("has the place 'arms.*.regimen.*.dos'; did you mean 'dose'?")
+    (problem,) = check_study(write(TEXT.replace("points: 12", "points: 1000000000")))
+    assert "1,000,000,000 points" in problem.message
+
+
+ROUTES = """\
+name: routes
+experiment:
+  name: tiny
+  scene: trabecula_small
+  patient: postmenopausal
+  time: {length: "2 d"}
+  arms: {treated: {regimen: [{drug: zoledronate, dose: "4 mg"}]}}
+design: {kind: table, table: TABLE}
+factors:
+  drug: {at: arms.treated.regimen.0.drug}
+  dose: {at: arms.treated.regimen.0.dose}
+  route: {at: arms.treated.regimen.0.route}
+"""
+
+
+def test_all_bad_rows_of_a_table_are_told_at_once(write, tmp_path):
+    """Empty cells, units, drugs and doses out of range, in one go; sound rows between them are none."""
+    lines = [
+        "drug,route,dose", "zoledronate,iv,4 mg", "zoledronat,iv,4 mg", "ibandronate,iv,6 mg", "zoledronate,iv,-4 mg",
+        "ibandronate,oral,50 h", "alendronate,,70 mg", "alendronate,oral,70 mg", "ibandronate,iv,0.006 g",
+    ]  # fmt: skip
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    told = [(found.line, found.path, found.message) for found in complain(write(ROUTES.replace("TABLE", "rows.csv")))]
+    expected = [
+        (3, "drug", "zoledronat"), (5, "dose", "is not above 0 mg"), (6, "dose", "is a time; expected a mass"),
+        (7, "route", "the cell is empty"), (9, "dose, drug, route", "lines 4 and 9 are the same"),
+    ]
+    assert [(line, path) for line, path, _ in told] == [(line, path) for line, path, _ in expected]
+    assert all(fragment in message for (_, _, message), (_, _, fragment) in zip(told, expected)), told
+    pd.read_csv(tmp_path / "rows.csv").to_parquet(tmp_path / "rows.parquet")
+    paths = [problem.path for problem in complain(write(ROUTES.replace("TABLE", "rows.parquet")))]
+    assert sorted(path.split()[1] for path in paths) == ["1", "3", "4", "5", "7"]
+
+
+def test_many_bad_rows_are_told_up_to_the_usual_number(write, tmp_path):
+    rows = [f"zoledronate,iv,{i + 1} h" for i in range(300)] + ["zoledronate,iv,4 mg"] * 300 + ["zoledronate,,5 mg"] * 300
+    (tmp_path / "rows.csv").write_text("\n".join(["drug,route,dose", "zoledronate,iv,4 mg", *rows]))
+    codes = [problem.code for problem in complain(write(ROUTES.replace("TABLE", "rows.csv")))]
+    assert {code: codes.count(code) for code in codes} == {"unit": 20, "missing": 20, "duplicate": 20}
+    (tmp_path / "rows.csv").write_text("drug,route,dose\nzoledronate,,4 mg\nzoledronate,,5 mg\n")
+    assert [problem.message for problem in complain(write(ROUTES.replace("TABLE", "rows.csv")))] == ["the cell is empty"] * 2
+    (tmp_path / "rows.csv").write_text("\n".join(["drug,route,dose", *(f"zoledronate,iv,much{i}" for i in range(1001))]))
+    assert "more than 1000 different cells" in complain(write(ROUTES.replace("TABLE", "rows.csv")))[-1].message
+
+
+def test_rows_of_a_table_are_tried_whole_and_a_wrong_one_is_told_with_its_line(write, tmp_path):
+    """No other drug can be given on the route of the experiment; row by row all is sound."""
+    sound = "drug,route,dose\nibandronate,iv,6 mg\nibandronate,oral,50 mg\nalendronate,oral,70 mg\n"
+    (tmp_path / "rows.csv").write_text(sound + "\n")
+    file = write(ROUTES.replace("TABLE", "rows.csv"))
+    study = load_study(file)
+    courses = [build_point(study, row).arms["treated"].regimen[0] for row in build_design(study).to_dict("records")]
+    assert [(course.drug, course.route) for course in courses] == [
+        ("ibandronate", "iv"), ("ibandronate", "oral"), ("alendronate", "oral")
+    ]  # fmt: skip
+    assert check_study(file) == []
+    (tmp_path / "rows.csv").write_text(sound + "zoledronate,oral,4 mg\nzoledronate,iv,-4 mg\n")
+    told = [(Path(p.file).name, p.line, p.path, p.message) for p in complain(file)]
+    assert told == [
+        ("rows.csv", 5, "route", "arms.treated.regimen.0.route: zoledronate is given iv, not oral (route oral)"),
+        ("rows.csv", 6, "dose", "arms.treated.regimen.0.dose: '-4 mg' is not above 0 mg (dose -4 mg)"),
+    ]
+    pd.read_csv(tmp_path / "rows.csv").to_parquet(tmp_path / "rows.parquet")
+    first = complain(write(ROUTES.replace("TABLE", "rows.parquet")))[0]
+    assert (first.line, first.path) == (None, "row 3 of rows.parquet (counted from 0), route")
+    (tmp_path / "rows.csv").write_text(sound + "\nalendronate,oral,35 mg\n")  # an empty line would shift the others
+    told = complain(write(ROUTES.replace("TABLE", "rows.csv")))
+    assert {(problem.line, problem.message) for problem in told} == {(5, "the cell is empty")}
 
 
 def test_a_design_of_absurd_size_is_refused_before_anything_is_allocated(write):
@@ -529,6 +717,24 @@ def test_many_short_runs_make_few_batches(write):
     seconds = [sum(points.run_s[run.point] for run in batch.runs) for batch in batches]
     assert sum(len(batch.runs) for batch in batches) == 6000
     assert 100 < len(batches) < 600 and min(seconds[:-1]) > 0.5 * runs.choose_batch_s(study, points)
+
+
+def test_predicted_time_grows_with_ticks_voxels_rows_and_what_is_alive(write):
+    def predict(take="end", **sets):
+        text = TEXT.replace('"1 yr"', '"100 d"') + f"endpoints: {{x: {{column: osteoclasts, take: {take}}}}}\n"
+        study = load_study(write(text), sets=[f"{name.replace('__', '.')}={value}" for name, value in sets.items()])
+        points = survey_points(study, build_design(study))
+        return points.spin_up_s[0], points.run_s[0]
+
+    _, whole = predict()
+    ticks, voxels = 400, 10_000
+    tick_s = runs.TICK_S + runs.VOXEL_TICK_S * voxels
+    assert whole == pytest.approx(runs.RUN_S + tick_s * ticks, rel=0.01)
+    assert predict("mean")[1] - whole == pytest.approx(tick_s * 100 * runs.QUIET, rel=0.02)
+    (few, small), (many, wide) = predict(scene="trabecula_small"), predict(scene="trabecula_fine")
+    assert wide > 3.5 * whole > 10 * small and many > 4 * few
+    assert predict(population__dormant_dtc=0)[1] == whole  # doses are there still
+    assert predict(scene="trabecula_3d")[1] == pytest.approx(runs.DEEP * 64**3 / voxels * whole, rel=0.15)
 
 
 # ---------------------------------------------------------------- what runs record

@@ -24,10 +24,11 @@ from niche_sim.errors import InputError, ResourceError
 from niche_sim.simulation import run_experiment
 from niche_sim.store.folder import write_file
 from niche_sim.store.manifest import seal
-from niche_sim.study import runs, store, work
+from niche_sim.study import running, runs, store, work
 from niche_sim.study.execute import Processes, Serial, Threads, WorkerDied
+from niche_sim.study.gate import load_study
 from niche_sim.study.running import StudyProgress, describe_progress, resume_study, run_study
-from niche_sim.study.spec import Design, Endpoint, Factor, RunSpec, load_study
+from niche_sim.study.spec import Design, Endpoint, Factor, RunSpec
 from niche_sim.study.store import lock_folder, open_folder
 from niche_sim.study.work import IDENTITY, Task
 
@@ -129,7 +130,7 @@ def test_few_batches_are_taken_ahead(executor):
 
 def test_a_batch_that_kills_its_process_is_tried_three_times_and_the_rest_finishes(tmp_path):
     found = collect(Processes(2, prepare), die_at_two, make_tasks(6, tmp_path / "tries"))
-    assert isinstance(found[2], WorkerDied) and "SIGKILL" in str(found[2])
+    assert isinstance(found[2], WorkerDied) and "died each time" in str(found[2])
     assert [found[number]["square"][0] for number in (0, 1, 3, 4, 5)] == [0, 1, 9, 16, 25]
     tries = sorted((tmp_path / "tries").read_text().split())
     assert tries == ["0", "1", "2", "2", "2", "3", "4", "5"]
@@ -179,33 +180,11 @@ def raise_odd(task):
 # ---------------------------------------------------------------- a study
 
 STUDY = Path(__file__).with_name("tiny_study.yaml")
+pytestmark = pytest.mark.usefixtures("cut_small")
 
 
 def read_files(directory):
     return {path.name: path.read_bytes() for path in (directory / "runs").iterdir()}
-
-
-@pytest.fixture(autouse=True)
-def cut_small(monkeypatch):
-    """A study of a second has several batches."""
-    monkeypatch.setattr(runs, "SHORTEST_BATCH_S", 0.1)
-
-
-@pytest.fixture(scope="module")
-def study():
-    return load_study(STUDY)
-
-
-@pytest.fixture(scope="module")
-def untouched(study, tmp_path_factory):
-    """The study run one batch after the other in this process."""
-    directory = tmp_path_factory.mktemp("study") / "untouched"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "SHORTEST_BATCH_S", 0.1)
-        found = run_study(study, directory, Serial())
-    assert (found.planned, found.done, found.failed, found.missing) == (24, 24, 0, 0)
-    assert found.batches_written == found.batches > 3
-    return directory
 
 
 class Shuffled:
@@ -283,6 +262,40 @@ def test_a_damaged_batch_is_named_and_run_again(untouched, tmp_path, capsys):
     assert call("verify", target) == 0
 
 
+def test_the_file_of_another_batch_cannot_stand_in(untouched, tmp_path):
+    target = tmp_path / "swapped"
+    shutil.copytree(untouched, target)
+    one, other = sorted((target / "runs").iterdir())[:2]
+    other.unlink()
+    batch, mark = other.stem.rpartition("-")[0], one.stem.rpartition("-")[2]
+    shutil.copy(one, one.with_name(f"{batch}-{mark}.parquet"))
+    (problem,) = open_folder(target).verify()
+    assert batch in problem.path and "checksum" in problem.message
+    resume_study(target, Serial())
+    assert read_files(target) == read_files(untouched)
+
+
+class Mover(Serial):
+    """Moves the folder of the study away after two batches."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def run(self, work, tasks):
+        for number, outcome in enumerate(super().run(work, tasks)):
+            if number == 2:
+                self.folder.rename(self.folder.with_name("moved"))
+            yield outcome
+
+
+def test_a_folder_that_is_moved_while_the_study_runs_ends_it_and_is_not_made_anew(study, untouched, tmp_path):
+    with pytest.raises(ResourceError, match="was moved or removed while the study ran"):
+        run_study(study, tmp_path / "here", Mover(tmp_path / "here"))
+    assert not (tmp_path / "here").exists() and len(read_files(tmp_path / "moved")) == 2
+    resume_study(tmp_path / "moved", Serial())
+    assert read_files(tmp_path / "moved") == read_files(untouched)
+
+
 def test_what_does_not_belong_is_named(untouched, tmp_path):
     target = tmp_path / "strange"
     shutil.copytree(untouched, target)
@@ -295,7 +308,7 @@ def test_what_does_not_belong_is_named(untouched, tmp_path):
     assert set(found) == {"index.parquet"}
     shutil.copy(untouched / "index.parquet", target / "index.parquet")
     found = {problem.path: problem.message for problem in open_folder(target).verify()}
-    assert found == {f"runs/{stray.name}": "does not belong to this study"}
+    assert found == {f"runs/{stray.name}": "does not belong to this study; remove it"}
 
 
 def test_other_folders_are_refused_and_what_differs_is_named(study, untouched, tmp_path):
@@ -339,6 +352,13 @@ def test_a_worker_of_other_versions_refuses_to_work(study, untouched, tmp_path):
     assert read_files(tmp_path / "apart") == {}
 
 
+def test_a_folder_whose_study_was_only_about_to_begin_is_told_as_such(tmp_path, capsys):
+    (tmp_path / ".lock").touch()
+    for words in (["resume"], ["verify"], ["hash"], ["study", "status"], ["study", "summary"]):
+        assert call(*words, tmp_path) == 2
+        assert f"`niche-sim study STUDY --out {tmp_path}` makes it" in capsys.readouterr().err
+
+
 def test_one_driver_at_a_time(study, untouched):
     with lock_folder(untouched):
         found = subprocess.run(
@@ -368,6 +388,90 @@ def test_a_full_disk_stops_the_study_and_it_goes_on(study, untouched, tmp_path, 
     assert open_folder(target).status().batches_written == 3
     resume_study(target, Serial())
     assert read_files(target) == read_files(untouched)
+
+
+# ---------------------------------------------------------------- an image
+
+IMAGE_STUDY = """\
+name: from_image
+experiment:
+  name: tiny
+  seed: 3
+  scene: {kind: image, file: mask.npy, image_voxel: "20 um", voxel: "20 um", boundary: closed,
+          sinusoid_spacing: "280 um", sinusoid_diameter: "40 um"}
+  patient: postmenopausal
+  time: {length: "2 d", spin_up: "1 d"}
+  population: {dormant_dtc: 4}
+  arms: {control: {}}
+design: {kind: grid}
+factors: {dormancy.exit_rate: {levels: 2}, remodelling: {at: switches.remodelling, values: [true, false]}}
+replicates: 2
+endpoints: {bone: {column: bone_volume_fraction}}
+"""
+
+
+@pytest.fixture
+def place_image(tmp_path):
+    def place(name, thick=6):
+        folder = tmp_path / name
+        folder.mkdir()
+        mask = np.zeros((32, 32), np.uint8)
+        mask[:, 10 : 10 + thick] = 1
+        np.save(folder / "mask.npy", mask)
+        (folder / "study.yaml").write_text(IMAGE_STUDY)
+        return folder / "study.yaml"
+
+    return place
+
+
+def test_the_folder_of_a_study_of_an_image_stands_alone(place_image, tmp_path, capsys):
+    first, second = place_image("first"), place_image("second")
+    assert load_study(first).config_hash == load_study(second).config_hash
+    run_study(load_study(second), tmp_path / "whole", Serial())
+    part = run_study(load_study(first), tmp_path / "part", Serial(), limit=1)
+    assert 0 < part.batches_written < part.batches
+    shutil.rmtree(first.parent)
+    moved = tmp_path / "elsewhere" / "moved"
+    moved.parent.mkdir()
+    (tmp_path / "part").rename(moved)
+    assert call("resume", moved, "--executor", "serial", "--quiet") == 0
+    assert call("verify", moved) == 0
+    assert read_files(moved) == read_files(tmp_path / "whole")
+    assert open_folder(moved).hash() == open_folder(tmp_path / "whole").hash()
+    assert (moved / "scene.npy").read_bytes() == (second.parent / "mask.npy").read_bytes()
+    again = run_study(load_study(moved / "study.yaml"), moved, Serial())  # the folder's own study is the same one
+    assert again.done == again.planned == 8
+
+
+def test_a_changed_image_is_refused_by_name(place_image, tmp_path, capsys):
+    study = load_study(place_image("first"))
+    target = tmp_path / "part"
+    run_study(study, target, Serial(), limit=1)
+    other = load_study(place_image("other", thick=9))
+    assert other.config_hash != study.config_hash
+    with pytest.raises(InputError, match=rf"SHA-256 of the image {tmp_path}/other/mask\.npy [0-9a-f]+ -> [0-9a-f]+;"):
+        run_study(other, target, Serial())
+    before = read_files(target)
+    np.save(target / "scene.npy", np.eye(32))
+    for go_on in (lambda: resume_study(target, Serial()), lambda: run_study(study, target, Serial())):
+        with pytest.raises(InputError, match=r"scene\.npy: was changed after it was written"):
+            go_on()
+    assert call("verify", target) == 2 and "scene.npy: was changed" in capsys.readouterr().err
+    (target / "scene.npy").unlink()
+    with pytest.raises(InputError, match=r"scene\.npy: missing"):
+        resume_study(target, Serial())
+    assert read_files(target) == before
+
+
+@pytest.mark.parametrize("factor, said", [
+    ("image: {at: scene.file, values: [mask.npy, other.npy]}", "a study has one image"),
+    ("scene: {values: [trabecula_small, ./mine.yaml]}", "'./mine.yaml' is a file of your own; name shipped ones"),
+])  # fmt: skip
+def test_files_of_the_user_are_no_values_of_a_factor(place_image, factor, said):
+    file = place_image("first")
+    file.write_text(IMAGE_STUDY.replace("factors: {", "factors: {" + factor + ", "))
+    with pytest.raises(InputError, match=said):
+        load_study(file)
 
 
 # ---------------------------------------------------------------- runs that fail
@@ -478,7 +582,7 @@ def test_killed_workers_and_a_killed_driver_leave_no_trace(longer, tmp_path):
     assert 0 < count_batches(target) < count_batches(longer)
     assert open_folder(target).find_driver() is None
     assert call("verify", target) == 0
-    assert call("resume", target, "--quiet", "--threads", 2) == 0
+    assert call("resume", target, "--quiet", "--jobs", 2) == 0
     assert read_files(target) == read_files(longer)
 
 
@@ -502,10 +606,13 @@ def test_a_signal_stops_the_study_with_exit_code_5_and_it_goes_on(longer, tmp_pa
 
 def test_what_endpoints_take():
     series = pd.DataFrame({"time_h": [0.0, 6.0, 12.0, 18.0], "a": [np.nan, 2.0, 5.0, 3.0], "b": [4.0, 1.0, 0.0, 2.0]})
+    series["none"] = 0.0
     takes = [
         ("a", "end", None, 3.0), ("b", "start", None, 4.0), ("b", "change", None, -2.0), ("a", "mean", None, 10 / 3),
         ("a", "min", None, 2.0), ("a", "max", None, 5.0), ("a", "sum", None, 10.0), ("a", "first_above", 2.0, 12.0),
         ("b", "first_below", 0.5, 12.0), ("b", "first_above", 3.9, 0.0), ("b", "first_above", 9.0, np.nan),
+        ("a", "log10_mean", None, round(np.log10(10 / 3), 12)), ("none", "log10_mean", None, np.nan),
+        ("a + b", "sum", None, 13.0), ("b+a+b", "end", None, 7.0), ("a + b", "first_above", 4.0, 12.0),
     ]  # fmt: skip
     ends = [Endpoint(str(number), column, take, level) for number, (column, take, level, _) in enumerate(takes)]
     found = work.measure(SimpleNamespace(series=series), ends)
@@ -523,10 +630,54 @@ def test_the_first_word_of_study_may_be_a_file(tmp_path, capsys):
     assert "study.json" in capsys.readouterr().err
 
 
+def test_resume_takes_the_options_of_study_for_a_study_alone(study, untouched, tmp_path, capsys):
+    target = tmp_path / "part"
+    run_study(study, target, Serial(), limit=1)
+    assert call("resume", target, "--executor", "serial", "--limit", 1, "--quiet") == 0
+    assert len(read_files(target)) == 2
+    for words, said in (
+        (["--executor", "serial", "--scheduler", "tcp://127.0.0.1:1"], "--scheduler: not with --executor serial"),
+        (["--threads", 2], "say how many with --jobs"), (["--jobs", 0], "1<=x<=1024"), (["--limit", 0], "x>=1"),
+    ):  # fmt: skip
+        assert call("resume", target, *words) == 2
+        assert said in capsys.readouterr().err
+    assert len(read_files(target)) == 2
+    assert call("resume", target, "--executor", "threads", "--jobs", 2, "--retry-failed") == 0
+    assert read_files(target) == read_files(untouched)
+    (tmp_path / "result").mkdir()
+    for option in (["--executor", "dask"], ["--workers", 2], ["--job", "cores=4"], ["--retry-failed"]):
+        assert call("resume", tmp_path / "result", *option) == 2
+        name = option[0].replace("workers", "jobs")
+        assert f"{name}: only of a study, and {tmp_path / 'result'} is none" in capsys.readouterr().err
+
+
 def test_progress_in_lines(capsys):
     with StudyProgress("tiny", 10, quiet=False) as progress:
         progress.advance(4, 1)
         progress.advance(6, 0)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and lines[0].startswith("10 of 10 runs, 1 failed")
+    assert describe_progress(0, 200, 0, 0.0, None) == "0 of 200 runs, 0 failed"
     assert describe_progress(50, 200, 2, 100.0, 1.5) == "50 of 200 runs, 2 failed, 100 an hour, 90 min left"
+
+
+def test_progress_is_said_also_when_nothing_comes_back(capsys, monkeypatch):
+    monkeypatch.setattr(running, "LINE_EVERY_S", 0.05)
+    monkeypatch.setattr(running, "SILENT_MIN", 0.0)
+    said = ""
+    with StudyProgress("tiny", 10, quiet=False):
+        while "nothing has come back for 0 min" not in said:  # or the test ends by its own limit
+            time.sleep(0.01)
+            said += capsys.readouterr().err
+    assert said.startswith("0 of 10 runs, 0 failed")
+
+
+def test_where_no_cache_can_be_kept_processes_share_one_that_goes_with_the_first(tmp_path):
+    ask = "import niche_sim.kernel as k; print(k.CACHE_FOLDER, k.is_temporary())"
+    script = f"import subprocess, sys\n{ask}\nsys.stdout.flush()\nsubprocess.run([sys.executable, '-c', {ask!r}])"
+    (tmp_path / "file").touch()
+    environment = os.environ | {"NICHE_SIM_CACHE": str(tmp_path / "file"), "TMPDIR": str(tmp_path)}
+    said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True).stdout
+    first, second = said.splitlines()
+    assert first == second and first.startswith(str(tmp_path / "niche_sim-cache-")) and first.endswith(" True")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

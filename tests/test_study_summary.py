@@ -9,9 +9,10 @@ import pytest
 from scipy import stats
 
 from niche_sim.errors import InputError
+from niche_sim.study.estimates import estimate_rows
 from niche_sim.study.indices import correlate_ranks, decompose, decompose_pairs, screen
 from niche_sim.study.results import StudyResults, count_runs, match_runs
-from niche_sim.study.summary import split_variance, summarise
+from niche_sim.study.summary import average_points, split_variance, summarise
 from niche_sim.study.trends import compare_ends, trace_response
 
 
@@ -254,7 +255,10 @@ def make_study(kind="latin_hypercube", points=40, replicates=3, arms=("control",
         name="made_up", title="A made-up study", note="", arms=arms, replicates=replicates, constraints=(),
         design=SimpleNamespace(kind=kind, points=points, seed=1, levels=4, second_order=False),
         factors=tuple(
-            SimpleNamespace(name=name, unit=unit, scale=scale, low=low, high=high, values=(), distribution="uniform")
+            SimpleNamespace(
+                name=name, unit=unit, scale=scale, low=low, high=high, values=(), distribution="uniform",
+                places=("arms.treated.regimen.0.dose",) if name == "dose" else (name,),
+            )
             for name, (low, high, unit, scale) in RANGES.items()
         ),
         endpoints=tuple(SimpleNamespace(name=n, column=c, take=t, argument=a) for n, c, t, a in endpoints),
@@ -365,14 +369,14 @@ def smooth():
     pytest.importorskip("sklearn")
     from niche_sim.study.emulator import train
 
-    results = make_study(points=60, spoil=False)
+    results = make_study(points=60, arms=("treated",), spoil=False)
     rate = np.log(results.values("dormancy.exit_rate") / 1e-4) / np.log(100)
     surface = surface_at(rate, results.values("dose"))
     place = results.runs["point"].to_numpy()
     noise = np.random.default_rng(14).normal(0, 0.05, len(place))
-    runs = results.runs.assign(cycling_end=np.where(results.runs["arm"] == "control", surface[place] + noise, np.nan))
+    runs = results.runs.assign(cycling_end=surface[place] + noise)
     results = StudyResults(results.study, results.design, runs)
-    return results, train(results, "cycling_end", "control")
+    return results, train(results, "cycling_end", "treated")
 
 
 def surface_at(rate, dose):
@@ -390,12 +394,30 @@ def test_emulator_of_a_smooth_surface(smooth):
     assert emulator.rmse**2 == pytest.approx((1 - emulator.q2) * emulator.y.var())
 
 
+def test_interval_of_a_prediction_holds_what_seeds_do_to_all_points(smooth):
+    from niche_sim.study.emulator import train
+
+    results, emulator = smooth
+    shift = np.array([-1.0, 0.0, 1.0])[results.runs["replicate"]]
+    runs = results.runs.assign(cycling_end=results.runs["cycling_end"] + shift)
+    moved = train(StudyResults(results.study, results.design, runs), "cycling_end", "treated")
+    place = emulator.middle()[None, :]
+    mean, low, high = (float(part[0]) for part in moved.predict(place))
+    assert mean == pytest.approx(float(emulator.predict(place)[0][0]), abs=0.1) and moved.q2 > 0.99
+    assert high - mean > stats.t.ppf(0.975, 2) * 0.99 / np.sqrt(3) and emulator.shared < 0.1
+    one = results.runs[results.runs["replicate"] == 0]
+    results.study.replicates = 1
+    alone = train(StudyResults(results.study, results.design, one), "cycling_end", "treated")
+    results.study.replicates = 3
+    assert "All points have one seed" in alone.tell_error() and "one seed" not in moved.tell_error()
+
+
 def test_emulator_of_chance_says_that_it_knows_nothing(smooth):
     from niche_sim.study.emulator import train
 
     results, _ = smooth
     noise = results.runs.assign(cycling_end=np.random.default_rng(16).normal(size=len(results.runs)))
-    assert train(StudyResults(results.study, results.design, noise), "cycling_end", "control").q2 < 0.3
+    assert train(StudyResults(results.study, results.design, noise), "cycling_end", "treated").q2 < 0.3
 
 
 def test_place_of_a_prediction_is_read_with_units(smooth):
@@ -421,11 +443,11 @@ def test_emulator_refuses_too_few_points_and_what_does_not_vary(smooth):
     results, _ = smooth
     few = StudyResults(results.study, results.design[:19], results.runs[results.runs["point"] < 19])
     with pytest.raises(InputError, match="19 points have a value; an emulator of 3 factors needs 20"):
-        train(few, "cycling_end", "control")
+        train(few, "cycling_end", "treated")
     with pytest.raises(InputError, match="is 3 at all points"):
-        train(StudyResults(results.study, results.design, results.runs.assign(cycling_end=3.0)), "cycling_end", "control")
+        train(StudyResults(results.study, results.design, results.runs.assign(cycling_end=3.0)), "cycling_end", "treated")
     with pytest.raises(InputError, match="--endpoint: no 'cycling_and'; did you mean 'cycling_end'"):
-        train(results, "cycling_and", "control")
+        train(results, "cycling_and", "treated")
 
 
 # Figures -----------------------------------------------------------------------------------------------------------------
@@ -459,7 +481,7 @@ def test_figures_say_what_they_show_and_which_runs_are_behind_them(kind, points,
 
 
 def test_map_of_a_grid_has_the_means_of_its_cells():
-    from niche_sim.view.response import heat_sheet
+    from niche_sim.view.maps import heat_sheet
 
     results = make_study("grid", arms=("control",), spoil=False)
     figure = heat_sheet(results, summarise(results)[0], "cycling_end")
@@ -470,13 +492,187 @@ def test_map_of_a_grid_has_the_means_of_its_cells():
     assert maps[1][0, 0] == pytest.approx(low)
 
 
+@pytest.mark.parametrize("sampled", [True, False])
+@pytest.mark.parametrize("widths", [(1.0, 1.0, 0.5), (1.0, 0.0, 1.0), (0.2, 1.0, 1.0)])
+def test_interval_of_a_mean_covers_what_seeds_do_to_all_points(sampled, widths):
+    draw, inside = np.random.default_rng(17), []
+    for _ in range(400):
+        points, seeds = draw.normal(0, widths[0], (30, 1)), draw.normal(0, widths[1], (1, 4))
+        y = 5.0 + points + seeds + draw.normal(0, widths[2], (30, 4))
+        found = average_points(y, np.arange(30), widths[2] ** 2, sampled=sampled, own_seeds=False)
+        inside.append(found["low"] < 5.0 + (0.0 if sampled else points.mean()) < found["high"])
+    assert 0.92 < np.mean(inside) < 0.985
+
+
+def test_one_seed_gives_no_interval_and_seeds_of_the_points_do():
+    y, points = np.random.default_rng(3).normal(4.0, 1.0, (50, 1)), np.arange(50)
+    shared = average_points(y, points, np.nan, sampled=True, own_seeds=False)
+    assert shared["mean"] == pytest.approx(y.mean()) and np.isnan([shared["low"], shared["high"]]).all()
+    own = average_points(y, points, np.nan, sampled=True, own_seeds=True)
+    assert (own["low"], own["high"]) == pytest.approx(stats.t.interval(0.95, 49, y.mean(), stats.sem(y[:, 0])))
+    single = average_points(np.array([[1.0, 2.0, 3.0]]), np.arange(1), np.nan, sampled=True, own_seeds=False)
+    assert (single["low"], single["high"]) == pytest.approx(stats.t.interval(0.95, 2, 2.0, stats.sem([1, 2, 3])))
+
+
+def test_what_does_not_reach_an_arm_is_no_factor_of_it_and_equal_runs_are_one_observation():
+    results = make_study("grid", spoil=False)
+    same = results.runs["arm"] == "control"
+    one = results.runs[same & (results.runs["point"] == 0)].set_index("replicate")
+    for column in ("key", "cycling_end", "first_h"):  # the control as one run at all points of one seed
+        results.runs.loc[same, column] = results.runs.loc[same, "replicate"].map(one[column])
+    assert results.distinct("control").sum() == 1 and results.distinct("treated").all()
+    assert results.reach("control").tolist() == [False, True, True] and results.reach("treated − control").all()
+    tables, _ = summarise(results)
+    index = tables["tornado"].query("endpoint == 'cycling_end'").set_index(["response", "factor"])
+    assert np.isnan(index.loc[("control", "dose"), "swing"]) and index.loc[("treated", "dose"), "swing"] < -1.0
+    row = tables["responses"].set_index(["endpoint", "response"]).loc[("cycling_end", "control")]
+    assert row["points"] == 1 and (row["low"], row["high"]) == pytest.approx(
+        stats.t.interval(0.95, 2, one["cycling_end"].mean(), stats.sem(one["cycling_end"]))
+    )
+
+
+def test_parts_of_the_variance_that_are_rounding_are_none():
+    y = 0.1773 + np.tile([[1e-3, 2e-3, 4e-3]], (20, 1))
+    found = split_variance(y)
+    assert found["variance_parameters"] == found["variance_rest"] == found["parameter_share"] == found["share_high"] == 0.0
+    assert found["variance_seed"] == pytest.approx(np.var([1e-3, 2e-3, 4e-3], ddof=1))
+
+
+def test_numbers_have_three_digits_and_rarely_an_exponent():
+    from niche_sim.view.common import name_number
+
+    shown = {3200.0: "3,200", 999999.0: "1,000,000", 0.000125: "0.000125", -12.34: "-12.3", 0.0: "0", 1e-5: "1e-05"}
+    assert name_number(2.5e7) == "2.5e+07" and [name_number(value) for value in shown] == list(shown.values())
+
+
+def test_captions_and_titles_lie_inside_their_figures():
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from niche_sim.view.maps import surface_sheet
+    from niche_sim.view.study import SHEETS
+
+    for kind, points in (("grid", 0), ("morris", 8), ("saltelli", 16)):
+        results = make_study(kind, points, arms=("control",))
+        results.study.title = "A study whose title is long, for it says which parameters govern the escape of dormant cells"
+        results.study.endpoints[0].column = " + ".join(["hazard_wake_factors_per_d"] * 2)
+        results.design["idle"] = results.design["idle"].str.replace("1.0", "0.123456789")
+        tables = summarise(results)[0]
+        figures = [SHEETS[name](results, tables, "cycling_end") for name in tables if name in SHEETS]
+        if kind == "grid":
+            figures += [SHEETS[name](results, tables, "cycling_end") for name in ("heat", "response")]
+            figures += [surface_sheet(results, "cycling_end", "control", ["idle", "dose"])]
+        assert figures
+        for figure in figures:
+            canvas = FigureCanvasAgg(figure)
+            canvas.draw()
+            for text in (figure._supxlabel, figure._suptitle):
+                box = text.get_window_extent(canvas.get_renderer())
+                assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 and box.y1 <= figure.bbox.y1
+        if kind == "grid":
+            assert "0.123 " in read_words(figures[-1]) + " " and "0.1234" not in read_words(figures[-1])
+
+
+@pytest.mark.parametrize("low", [1e-7, 0.0123, 0.9, 1.0, 3.3, 7.5, 950.0])
+@pytest.mark.parametrize("ratio", [1.05, 1.3, 2.0, 4.0, 9.0, 12.0, 50.0, 1e3, 1e6])
+def test_logarithmic_axes_have_labels_that_do_not_meet(low, ratio):
+    from niche_sim.view.response import LABEL_SHARE, pick_log_ticks
+
+    ticks = pick_log_ticks(low, low * ratio)
+    assert 2 <= len(ticks) <= 5 and min(ticks) >= low * (1 - 1e-8) and max(ticks) <= low * ratio * (1 + 1e-8)
+    assert (np.diff(np.log(ticks)) >= 0.99 * LABEL_SHARE * np.log(ratio)).all()
+    assert all(len(f"{tick:g}") <= 8 and float(f"{tick:g}") == tick for tick in ticks)
+
+
+def test_bands_need_four_points_and_axes_keep_to_the_points():
+    from niche_sim.study.estimates import average_replicates
+    from niche_sim.view.response import response_sheet
+
+    few = make_study(points=20, replicates=1, spoil=False)
+    figure = response_sheet(few, summarise(few)[0], "cycling_end")
+    dots = np.concatenate([average_replicates(few.response("cycling_end", arm)) for arm in few.arms])
+    for ax in figure.axes:
+        assert all(not len(path.vertices) for band in ax.collections for path in band.get_paths())
+        low, high = ax.get_ylim()
+        assert low < dots.min() and dots.max() < high and high - low < 1.2 * np.ptp(dots)
+    many = make_study(points=40, spoil=False)
+    panels = response_sheet(many, summarise(many)[0], "cycling_end").axes
+    drawn = next(ax for ax in panels if ax.get_xlabel().startswith("dormancy.exit_rate")).collections
+    assert len(drawn) == 2 and all(len(band.get_paths()[0].vertices) for band in drawn)
+
+
+def test_equal_values_have_no_spread_at_all():
+    found = estimate_rows(np.array([[0.1773, 0.1773, 0.1773], [np.nan, 1.0, 3.0], [np.nan] * 3]))
+    assert found["sd"].tolist()[0] == 0.0 and found["low"][0] == found["high"][0] == found["mean"][0]
+    assert found["sd"][1] == pytest.approx(np.sqrt(2.0)) and found["values"].tolist() == [3, 2, 0]
+    assert np.isnan(found["mean"][2]) and np.isnan(found["sd"][2])
+
+
+def test_surface_has_the_ratios_of_its_cells_along_the_values_of_each_panel():
+    from niche_sim.view.maps import read_axes, surface_sheet
+
+    results = make_study("grid", spoil=False)
+    dose, rate = results.values("dose"), results.values("dormancy.exit_rate")
+    kept = (dose > dose.min()) | (rate > rate.min())  # the panel of the lowest rate has no point of the lowest dose
+    points = results.design[kept]["point"]
+    results = StudyResults(results.study, results.design[kept], results.runs[results.runs["point"].isin(points)])
+    figure = surface_sheet(results, "cycling_end", "treated", read_axes(results, "idle,dose, dormancy.exit_rate"))
+    panels = [ax for ax in figure.axes if ax.images]
+    doses, rates, idles = (len(results.design[name].unique()) for name in ("dose", "dormancy.exit_rate", "idle"))
+    assert [ax.images[0].get_array().shape for ax in panels] == [(doses - 1, idles)] + [(doses, idles)] * (rates - 1)
+    cells = results.runs.merge(results.design, on="point")
+    held = cells[np.isclose(cells["dormancy.exit_rate.value"], np.sort(rate)[-1]) & (cells["dose.value"] == dose.min())]
+    held = held[held["idle.value"] == held["idle.value"].min()]
+    mean = held.groupby("arm")["cycling_end"].mean()
+    assert panels[-1].images[0].get_array()[0, 0] == pytest.approx(mean["treated"] / mean["control"])
+    assert "treated / control" in read_words(figure)
+    for text, said in {"dose": "two to four", "dose,dose": "different", "dose,dse": "no factor 'dse'"}.items():
+        with pytest.raises(InputError, match=said):
+            read_axes(results, text)
+
+
+@pytest.mark.parametrize(("low", "high"), [("false", "true"), ("iv", "oral")])
+def test_two_words_are_named_at_both_ends(low, high):
+    from niche_sim.view.sensitivity import morris_sheet, prcc_sheet, tornado_sheet
+
+    results = put_words(make_study(points=40, spoil=False), [low, high])
+    tables, notes = summarise(results)
+    ends = tables["tornado"].set_index("factor")[["end_low", "end_high"]]
+    assert not notes and (ends.loc["idle"] == [low, high]).all(axis=None)
+    of_dose = tables["tornado"].set_index(["response", "factor"])["end_low"].xs("dose", level="factor")
+    assert of_dose["treated"].str.fullmatch(r"[0-9.]+ mg").all() and (of_dose["control"] == "").all()
+    assert "dose\n1." in read_words(tornado_sheet(results, tables, "cycling_end"))
+    for sheet in (tornado_sheet, prcc_sheet):
+        words = read_words(sheet(results, tables, "cycling_end"))
+        assert f"idle\n{low} to {high}" in words and "0 to 1" not in words
+    results = put_words(make_study("morris", 8, spoil=False), [low, high])
+    assert f"idle, {low} to {high}" in read_words(morris_sheet(results, summarise(results)[0], "cycling_end"))
+
+
+def test_places_between_words_are_told_with_both():
+    from niche_sim.cli.study_summary import tell_place
+
+    words = {1.0: "true", 0.0: "false"}
+    assert [tell_place(words, value) for value in (1.0, 0.0, 0.5)] == ["true", "false", "0.5 (0: false, 1: true)"]
+    assert tell_place({}, 0.25) == "0.25"
+
+
+def put_words(results, words):
+    """Give the factor `idle` words in place of numbers, in turn; of a Morris design the lower half is the first."""
+    values = results.values("idle")
+    if results.study.design.kind == "morris":
+        which = (values > values.mean()).astype(int)
+    else:
+        which = (results.design["point"] % len(words)).to_numpy()
+    results.design["idle"], results.design["idle.value"] = np.array(words)[which], which.astype(float)
+    return results
+
+
 def test_words_have_no_order_and_keep_their_names():
     from niche_sim.study.emulator import train
-    from niche_sim.view.response import heat_sheet, response_sheet
+    from niche_sim.view.maps import heat_sheet
+    from niche_sim.view.response import response_sheet
 
-    results = make_study(points=30, spoil=False)
-    words = np.array(["iv", "oral", "sc"])[results.design["point"] % 3]
-    results.design["idle"], results.design["idle.value"] = words, np.searchsorted(["iv", "oral", "sc"], words)
+    results = put_words(make_study(points=30, spoil=False), ["iv", "oral", "sc"])
     tables, notes = summarise(results)
     found = tables["prcc"].set_index(["endpoint", "response", "factor"])["prcc"]
     assert np.isnan(found["cycling_end", "control", "idle"]) and found["cycling_end", "control", "dormancy.exit_rate"] > 0.9

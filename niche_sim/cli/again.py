@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
-from niche_sim.cli.run import default_threads, draw, simulate, summarise
+from niche_sim.cli.cluster import list_given, study_options
+from niche_sim.cli.run import draw, simulate, summarise
 from niche_sim.errors import InputError, NumericalError
+from niche_sim.plan import count_processors
 
 _FOLDER = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 _OUT = click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to create.")
@@ -21,12 +23,18 @@ _NO_FIGURES = click.option("--no-figures", is_flag=True, help="Skip figures and 
 @_FOLDER
 @_THREADS
 @_QUIET
-def resume(directory: Path, threads: int | None, quiet: bool) -> int:
+@study_options
+def resume(directory: Path, threads: int | None, quiet: bool, **options: Any) -> int:
     """Go on with the run into DIR from its checkpoints in DIR.unfinished, or with the study in DIR.
 
     The results are those of a run that was never stopped, bit for bit, on any number of threads. A damaged
-    checkpoint is named and the one before it is used. Of a study only the batches that are missing or damaged are run, by as
-    many processes as --threads says.
+    checkpoint is named and the one before it is used. Of a study only the batches that are missing or damaged are run; it
+    takes the options of `niche-sim study`, from --jobs on, which may be others than those it was begun with.
+
+    \b
+    Examples:
+      niche-sim resume results/long_run --threads 2
+      niche-sim resume results/my_study --executor dask --scheduler tcp://127.0.0.1:8786
     """
     from niche_sim.cli.study import holds_study, resume_folder
     from niche_sim.config import load_experiment
@@ -34,8 +42,13 @@ def resume(directory: Path, threads: int | None, quiet: bool) -> int:
     from niche_sim.store.checkpoints import SUFFIX, place_of, read_unfinished
 
     if holds_study(directory):
-        return resume_folder(directory, threads, quiet)
+        if threads is not None:
+            raise InputError(f"--threads: {directory} is a study, whose batches run side by side; say how many with --jobs")
+        return resume_folder(directory, quiet, **options)
     target = directory.with_name(directory.name.removesuffix(SUFFIX))
+    if list_given(options) and (target.exists() or place_of(target).exists()):
+        given = list_given(options)[0]
+        raise InputError(f"{given}: only of a study, and {directory} is none; the arms of a run take --threads")
     if (target / "manifest.json").exists():
         from niche_sim.store import load
 
@@ -46,7 +59,7 @@ def resume(directory: Path, threads: int | None, quiet: bool) -> int:
     folder, about = read_unfinished(target)
     experiment = load_experiment(str(folder / "resolved.yaml"))
     with ProgressReport(quiet=quiet) as progress:
-        simulate(experiment, target, threads or default_threads(), progress, every=about["every"], resuming=True)
+        simulate(experiment, target, threads or count_processors(), progress, every=about["every"], resuming=True)
         if about["figures"]:
             draw(target, progress)
     assert not place_of(target).exists()
@@ -73,7 +86,7 @@ def rerun(directory: Path, out: Path, threads: int | None, quiet: bool, no_figur
     before = hash_result(directory)  # refuses, by name, what was changed
     experiment = load_experiment(str(directory / "resolved.yaml"))
     with ProgressReport(quiet=quiet) as progress:
-        simulate(experiment, out, threads or default_threads(), progress, every=None)
+        simulate(experiment, out, threads or count_processors(), progress, every=None)
         if not no_figures:
             draw(out, progress)
     after = hash_result(out)
@@ -124,7 +137,7 @@ def branch(
         mapping = _give(build_experiment(mapping, str(directory / "branch")).resolved(), dose, moment, arms)
     experiment = build_experiment(mapping, str(directory / "branch"))  # what the result names lies beside it
     with ProgressReport(quiet=quiet) as progress:
-        simulate(experiment, out, threads or default_threads(), progress, every=None)
+        simulate(experiment, out, threads or count_processors(), progress, every=None)
         if not no_figures:
             draw(out, progress)
     if not quiet:

@@ -1,4 +1,4 @@
-"""The options of a study that runs on Dask: workers here, of a scheduler that is there, or of the queue of a cluster."""
+"""The options of who runs a study: processes here, or Dask's workers here, of a scheduler, or of the queue of a cluster."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from niche_sim.errors import InputError
+from niche_sim.plan import count_processors
 
 if TYPE_CHECKING:
     from niche_sim.study.clusters import Place
@@ -14,8 +15,17 @@ if TYPE_CHECKING:
 
 QUEUES = ("slurm", "pbs", "sge", "lsf", "oar", "moab", "htcondor")
 EXECUTORS = ("processes", "threads", "serial", "dask", *QUEUES)
+_MOST_JOBS = 1024
 _FILE = click.Path(path_type=Path)
 _OPTIONS = (
+    click.option("--jobs", "--workers", type=click.IntRange(1, _MOST_JOBS), metavar="N",
+                 help="Batches of a study run side by side.  [default: the processors at hand]"),
+    click.option("--executor", type=click.Choice(EXECUTORS), metavar="NAME",
+                 help="Who runs them; the results are the same to the byte: processes, threads, serial; dask: its workers "
+                 "here, or those of --scheduler; slurm, pbs, sge, lsf, oar, moab, htcondor: jobs of this queue "
+                 "(docs/clusters.md).  [default: processes]"),
+    click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N batches; `resume` goes on."),
+    click.option("--retry-failed", is_flag=True, help="Run again what failed before."),
     click.option("--scheduler", metavar="ADDRESS", help="With dask: one that runs, e.g. tcp://127.0.0.1:8786."),
     click.option("--allow-remote", is_flag=True, help="Let Dask talk to other machines; TLS is needed all the same."),
     click.option("--tls-ca", type=_FILE, help="PEM file of who signed the certificate of a tls:// scheduler."),
@@ -25,25 +35,25 @@ _OPTIONS = (
     click.option("--dashboard", is_flag=True, help="Serve Dask's page on 127.0.0.1."),
     click.option("--job", multiple=True, metavar="NAME=VALUE", help="Of the jobs of a queue, e.g. cores=16; repeatable."),
     click.option("--print-job", is_flag=True, help="Print the script of a job and submit nothing."),
-)
+)  # fmt: skip
 
 
-def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that `choose_place` takes."""
+def study_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of who runs a study, and of what; those that are not given are None, false or empty."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
-def open_executor(kind: str, jobs: int, quiet: bool, **options: Any) -> "Executor | None":
-    """Return the executor of a name, or None if its job was only to be printed, which is done.
+def open_executor(kind: str | None, jobs: int | None, quiet: bool, **options: Any) -> "Executor | None":
+    """Return the executor of a name, processes if it has none, or None if its job was only to be printed, which is done.
 
     Raises
     ------
     InputError
         Options do not go together.
     """
-    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
+    kind, jobs, given = kind or "processes", jobs or count_processors(), list_given(options)
     if kind not in ("dask", *QUEUES):
         if given:
             raise InputError(f"{given[0]}: not with --executor {kind}; only with dask, {', '.join(QUEUES)}")
@@ -60,6 +70,11 @@ def open_executor(kind: str, jobs: int, quiet: bool, **options: Any) -> "Executo
 
     say = (lambda text: None) if quiet else (lambda text: click.echo(text, err=True))
     return DaskExecutor(place, None if is_compiled() else warm_engine, say)
+
+
+def list_given(options: dict[str, Any]) -> list[str]:
+    """Return those options that the user gave, as the command line has them."""
+    return [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
 
 
 def choose_place(kind: str, jobs: int, given: list[str], options: dict[str, Any]) -> "Place":

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from niche_sim.cli.run import default_threads, run_aside
+from niche_sim.cli.run import run_aside
 from niche_sim.errors import Interrupted, ResourceError
+from niche_sim.plan import count_processors
 
 MOST_PATIENTS, MOST_NICHES, MOST_JOBS, MOST_TUMOURS = 100_000, 1000, 1024, 100_000
 
@@ -58,7 +59,7 @@ def cohort(
     loaded = load_experiment(experiment, sets=settings, seed=seed, length=length)
     target = out if out is not None else Path("results") / f"{loaded.name}_cohort"
     with ProgressReport(quiet=quiet) as progress:
-        lines = _write(loaded, target, patients, niches, tumours, jobs or default_threads(), reference, progress)
+        lines = _write(loaded, target, patients, niches, tumours, jobs or count_processors(), reference, progress)
         if not no_figures:
             _draw(target, progress)
     if not quiet:

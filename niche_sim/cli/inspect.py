@@ -66,27 +66,25 @@ def plan(experiment: str, length: str | None, settings: tuple[str, ...], jobs: i
     Of a STUDY, a file with `design:`, it says how many points, runs, batches, hours and bytes; every point is checked.
     """
     from niche_sim.config import load_experiment
-    from niche_sim.plan import check_memory, describe_plan, estimate
+    from niche_sim.plan import check_memory, count_processors, describe_plan, estimate
     from niche_sim.study.finding import find_study
 
     if find_study(experiment) is not None:
-        from niche_sim.cli.run import default_threads
-
         settings += (f"time.length={length}",) if length is not None else ()
-        _plan_study(experiment, settings, jobs or default_threads(), as_json)
+        _plan_study(experiment, settings, jobs or count_processors(), as_json)
         return
     if jobs is not None:
         raise InputError("--jobs: an experiment has arms, which `run --threads` runs side by side; a study has jobs")
     loaded = load_experiment(experiment, sets=settings, length=length)
-    check_memory(loaded)
-    need = estimate(loaded)
+    check_memory(loaded, count_processors())
+    need = estimate(loaded, count_processors())
     click.echo(json.dumps(need, indent=1) if as_json else "\n".join(describe_plan(need)))
 
 
 def _plan_study(study: str, settings: tuple[str, ...], jobs: int, as_json: bool) -> None:
     from niche_sim.study.design import build_design
+    from niche_sim.study.gate import load_study
     from niche_sim.study.runs import describe_estimate, estimate
-    from niche_sim.study.spec import load_study
 
     loaded = load_study(study, sets=settings)
     need = estimate(loaded, build_design(loaded), jobs)
@@ -139,7 +137,7 @@ def schema(study: bool) -> None:
 
 @click.command("list", short_help="List what is shipped.")
 def listing() -> None:
-    """List the shipped experiments, scenes, patients, regimens, drugs, parameter sets and sub-models, with titles."""
+    """List the shipped experiments, studies, scenes, patients, regimens, drugs, parameter sets, sub-models, with titles."""
     from niche_sim.config.library import list_available, read_title
     from niche_sim.submodels.finding import list_examples
 

@@ -97,6 +97,8 @@ def plot(directory: Path, formats: str, dpi: int, only: tuple[str, ...], out: Pa
       niche-sim plot results/e00 --only series --only fate --format pdf --out paper
       niche-sim plot results/e00 --only lattice --format png --dpi 300
     """
+    from niche_sim.view.figures import read_formats
+
     _require_sound(directory)
     place = _check_folder(directory, out)
     options: dict[str, Any] = {"formats": read_formats(formats), "dpi": dpi, "only": only, "out": place}
@@ -110,17 +112,6 @@ def plot(directory: Path, formats: str, dpi: int, only: tuple[str, ...], out: Pa
         paths = draw_figures(directory, **options)
     for path in paths:
         click.echo(str(path))
-
-
-def read_formats(text: str) -> tuple[str, ...]:
-    """Return the formats of figures that a list such as "png,svg" names."""
-    from niche_sim.view.figures import FORMATS
-
-    names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",")))
-    for name in names:
-        if name not in FORMATS:
-            raise InputError(f"--format: no format {name!r}; there is {', '.join(FORMATS)}")
-    return names
 
 
 def _check_folder(directory: Path, out: Path | None) -> Path | None:
@@ -142,13 +133,21 @@ def report(directory: Path, methods: bool) -> None:
     """Write the report of the run or cohort in DIR again: one HTML file that needs nothing else, no network either.
 
     It has what happened, charts to zoom and to read, the pictures of DIR/figures, the methods in sentences, every number
-    with its source, and the references.
+    with its source, and the references. The report of a study is written by `niche-sim study summary DIR`; --methods
+    prints those of a study too, with its factors, design, endpoints and counts of runs.
 
     \b
     Examples:
       niche-sim report results/e00
       niche-sim report results/e00 --methods > methods.txt
     """
+    from niche_sim.cli.study import holds_study
+
+    if methods and holds_study(directory):
+        from niche_sim.cli.study_summary import print_study_methods
+
+        click.echo(print_study_methods(directory), nl=False)
+        return
     _require_sound(directory)
     if methods:
         from niche_sim.store.manifest import read_manifest

@@ -1,7 +1,6 @@
 """`niche-sim run`: simulate, write the result, draw it, say what happened."""
 
 import math
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from niche_sim.errors import InputError, Interrupted, ResourceError
+from niche_sim.plan import count_processors
 
 if TYPE_CHECKING:
     from niche_sim.progress import ProgressReport
@@ -21,12 +21,6 @@ ENGINE_THREAD = "niche_sim engine"
 GRACE_S = 4.5
 _MOST_THREADS = 1024
 _STACK_BYTES = 64 << 20  # the compiler recurses deeply; some systems give threads half a megabyte
-
-
-def default_threads() -> int:
-    """Return the number of processors this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def run_aside(work: Callable[[], Any], stop: Callable[[], None]) -> Any:
@@ -102,7 +96,7 @@ def run(
     target = out if out is not None else Path("results") / loaded.name
     every = read_interval(checkpoint_every, loaded)
     with ProgressReport(quiet=quiet) as progress:
-        simulate(loaded, target, threads or default_threads(), progress, every=every, figures=not no_figures)
+        simulate(loaded, target, threads or count_processors(), progress, every=every, figures=not no_figures)
         if not no_figures:
             draw(target, progress)
     if not quiet:

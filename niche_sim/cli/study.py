@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from niche_sim.cli.cluster import EXECUTORS, cluster_options, open_executor
-from niche_sim.cli.run import default_threads
+from niche_sim.cli.cluster import open_executor, study_options
 from niche_sim.cli.study_summary import emulate, summary
 from niche_sim.errors import InputError, Interrupted
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from niche_sim.study.store import Status
 
 EXIT_FAILED = 6
-_MOST_JOBS = 1024
 _HELP = {"-h", "--help"}
 
 
@@ -51,31 +49,15 @@ def study() -> None:
 study.add_command(summary)
 study.add_command(emulate)
 
-_JOBS = click.option(
-    "--jobs", "--workers", type=click.IntRange(1, _MOST_JOBS),
-    help="Batches run side by side.  [default: the processors at hand]",
-)  # fmt: skip
-_EXECUTOR = click.option(
-    "--executor", type=click.Choice(EXECUTORS), default="processes", show_default=True, metavar="NAME",
-    help="Who runs them; the results are the same to the byte: processes, threads, serial; dask: its workers here, or "
-    "those of --scheduler; slurm, pbs, sge, lsf, oar, moab, htcondor: jobs of this queue (docs/clusters.md).",
-)  # fmt: skip
-_LIMIT = click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N batches; `resume` goes on.")
-
-
 @study.command("run", short_help="Run a study; the word `run` may be left out.")
 @click.argument("file", metavar="STUDY")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the study.  [default: results/NAME]")
-@_JOBS
-@_EXECUTOR
-@_LIMIT
-@click.option("--retry-failed", is_flag=True, help="Run again what failed before.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Replace one value; repeatable.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@cluster_options
+@study_options
 def run(
-    file: str, out: Path | None, jobs: int | None, executor: str, limit: int | None, retry_failed: bool,
-    settings: tuple[str, ...], quiet: bool, **cluster: Any,
+    file: str, out: Path | None, settings: tuple[str, ...], quiet: bool, jobs: int | None, executor: str | None,
+    limit: int | None, retry_failed: bool, **cluster: Any,
 ) -> int:  # fmt: skip
     """Run STUDY into DIR. If DIR holds a part of it, only what is missing is run; another study's folder is refused.
 
@@ -83,12 +65,12 @@ def run(
     What is done survives Ctrl-C, SIGTERM, a full disk, and the death of this process or of any worker: `niche-sim resume
     DIR` goes on.
     """
+    from niche_sim.study.gate import load_study
     from niche_sim.study.running import run_study
-    from niche_sim.study.spec import load_study
 
     loaded = load_study(file, sets=settings)
     target = out if out is not None else Path("results") / loaded.name
-    chosen = open_executor(executor, jobs or default_threads(), quiet, **cluster)
+    chosen = open_executor(executor, jobs, quiet, **cluster)
     if chosen is None:
         return 0
     try:
@@ -141,7 +123,7 @@ def conclude(found: "Status", directory: Path, quiet: bool) -> int:
     if found.failed:
         click.echo(
             f"niche-sim: {found.failed:,} of {found.planned:,} runs failed; the column `error` of {directory / 'runs'} says "
-            "why and `niche-sim study STUDY --retry-failed` runs them again",
+            f"why and `niche-sim resume {directory} --retry-failed` runs them again",
             err=True,
         )
         return EXIT_FAILED
@@ -154,17 +136,22 @@ def stopped(directory: Path) -> Interrupted:
 
 
 def holds_study(directory: Path) -> bool:
-    """Tell whether a folder is that of a study; light, because other commands ask it."""
-    return (directory / "study.json").is_file()
+    """Tell whether a folder is that of a study, or of one that was about to begin; light, because other commands ask it."""
+    return any((directory / name).is_file() for name in ("study.json", ".lock"))
 
 
-def resume_folder(directory: Path, jobs: int | None, quiet: bool) -> int:
+def resume_folder(
+    directory: Path, quiet: bool, jobs: int | None, executor: str | None, limit: int | None, retry_failed: bool,
+    **cluster: Any,
+) -> int:  # fmt: skip
     """Go on with the study in a folder: what `niche-sim resume` does with one."""
-    from niche_sim.study.execute import choose_executor
     from niche_sim.study.running import resume_study
 
+    chosen = open_executor(executor, jobs, quiet, **cluster)
+    if chosen is None:
+        return 0
     try:
-        found = resume_study(directory, choose_executor("processes", jobs or default_threads()), quiet=quiet)
+        found = resume_study(directory, chosen, limit=limit, retry_failed=retry_failed, quiet=quiet)
     except (KeyboardInterrupt, Interrupted):
         raise stopped(directory) from None
     return conclude(found, directory, quiet)

@@ -228,6 +228,11 @@ def _pass(
     if not isinstance(document.data, dict):
         report.fail((), "type", f"expected an experiment with {', '.join(list_keys(ExperimentModel))}")
         report.raise_problems()
+    if isinstance(document.data.get("design"), dict):
+        message = "this is a study, not an experiment: `niche-sim study` runs it, `niche-sim plan` says what it needs"
+        report.fail(("design",), "unknown", message, key=True)
+        report.problems = report.problems[-1:]
+        report.raise_problems()
     reference = _reference()
     if parameters is None:
         document.data.setdefault("parameters", REFERENCE_SET)

@@ -21,13 +21,14 @@ FOLDERS = {
 }
 """Folders of `configs` and what each of their files is."""
 
+_OWN_FOLDER = {"experiments": "experiment.yaml", "studies": "study.yaml"}
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _SUFFIXES = (".yaml", ".yml")
 
 
 def list_available() -> dict[str, list[str]]:
     """Return the names of the shipped files by kind, experiments first."""
-    names = {"experiments": list_experiments()}
+    names = {"experiments": list_experiments(), "studies": list_studies()}
     for folder in ("scenes", "patients", "regimens", "drugs", "parameters"):
         names[folder] = list_names(folder)
     return names
@@ -43,10 +44,15 @@ def list_experiments() -> list[str]:
     return sorted(path.parent.name for path in experiments_dir().glob("*/experiment.yaml"))
 
 
+def list_studies() -> list[str]:
+    """Return the names of the shipped parameter studies."""
+    return sorted(path.parent.name for path in experiments_dir().glob(f"*/{_OWN_FOLDER['studies']}"))
+
+
 def read_title(kind: str, name: str) -> str:
     """Return the title of a shipped file, else its first comment; `kind` as in `list_available`."""
-    folder = configs_dir() / kind
-    path = experiments_dir() / name / "experiment.yaml" if kind == "experiments" else folder / f"{name}.yaml"
+    own = _OWN_FOLDER.get(kind)
+    path = experiments_dir() / name / own if own else configs_dir() / kind / f"{name}.yaml"
     lines = path.read_text(encoding="utf-8").splitlines()
     titles = [line.removeprefix("title:").strip() for line in lines if line.startswith("title:")]
     comments = [line.lstrip("# ") for line in lines if line.startswith("#")]
@@ -68,14 +74,16 @@ def find_experiment(text: str) -> Path:
     """
     path = Path(text)
     if is_path(text) or _exists(path):
-        inside = path / "experiment.yaml"
-        return inside if _exists(inside) else path
+        inside = [path / own for own in _OWN_FOLDER.values() if _exists(path / own)]
+        return inside[0] if inside else path
     names = list_experiments()
     if text in names:
         return experiments_dir() / text / "experiment.yaml"
     beginning = [name for name in names if text and name.startswith(text)]
     if len(beginning) > 1:
         raise InputError(f"{quote(text)} is the beginning of several experiments: {', '.join(beginning)}")
+    if text in list_studies():
+        raise InputError(f"{quote(text)} is a study: `niche-sim study {text}` runs it, `niche-sim plan {text}` plans it")
     if not beginning:
         raise InputError(f"no experiment or file is called {quote(text)}{suggest(text, names)}")
     return experiments_dir() / beginning[0] / "experiment.yaml"

@@ -13,7 +13,7 @@ from niche_sim.errors import InputError
 
 SCHEMA_VERSION = 1
 RUN_FORMAT, SUBMODEL_FORMAT, COHORT_FORMAT = "niche_sim result", "niche_sim sub-model", "niche_sim cohort"
-NAME = "manifest.json"
+NAME, STUDY_NAME = "manifest.json", "study.json"
 _LARGEST = 256 << 20
 _PACKAGES = (
     "niche-sim", "numpy", "numba", "llvmlite", "pandas", "scipy", "pyarrow", "zarr", "numcodecs",
@@ -98,6 +98,8 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     if not directory.is_dir():
         raise InputError(f"{directory}: not a results folder, but a file")
     path = directory / NAME
+    if not os.path.lexists(path) and (directory / STUDY_NAME).is_file():
+        raise InputError(f"{directory}: is the folder of a study; `niche-sim study summary {directory}` tells what it found")
     if not os.path.lexists(path):
         raise InputError(f"{directory}: not a results folder: it has no {NAME}")
     content = read_plain_file(path, _LARGEST)

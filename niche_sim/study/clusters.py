@@ -8,6 +8,7 @@ on a network takes two things, as a web page would take an option and a token: `
 import inspect
 import ipaddress
 import logging
+import os
 import re
 import shutil
 import socket
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from niche_sim.errors import InputError, ResourceError
+from niche_sim.store.folder import fcntl
 from niche_sim.study.work import TRIES
 
 if TYPE_CHECKING:
@@ -70,6 +72,28 @@ class Place(Protocol):
         """
 
 
+_SCRATCH = "niche_sim-dask-"
+
+
+@contextmanager
+def open_scratch() -> Iterator[str]:
+    """Yield a new folder for the files of workers; it goes in the end, and those of drivers that were killed go now.
+
+    A driver holds a lock in its folder for as long as it lives.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*/lock") if fcntl is not None else ():
+        with suppress(OSError):  # its driver lives, or another was quicker
+            if left.stat().st_uid == left.parent.lstat().st_uid == os.getuid():
+                with left.open() as handle:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(left.parent)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH) as folder, (Path(folder) / "new").open("w") as handle:
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        (Path(folder) / "new").rename(Path(folder) / "lock")  # only now: it is never seen without a holder
+        yield folder
+
+
 @dataclass(frozen=True)
 class LocalWorkers:
     """Workers started here, a process with one thread each.
@@ -93,7 +117,7 @@ class LocalWorkers:
         """See Place."""
         distributed = import_distributed()
         memory, page, certificate = read_memory(self.memory), _serve_page(self.dashboard), make_certificate()
-        with _use_config(self.dashboard), tempfile.TemporaryDirectory(prefix="niche_sim-dask-") as folder:
+        with open_scratch() as folder, _use_config(self.dashboard, folder):
             try:
                 cluster = distributed.LocalCluster(
                     n_workers=self.workers, threads_per_worker=1, processes=True, host="127.0.0.1", protocol="tls://",
@@ -418,16 +442,23 @@ def _serve_page(dashboard: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def _use_config(dashboard: bool) -> Iterator[None]:
+def _use_config(dashboard: bool, folder: str | None = None) -> Iterator[None]:
     """Set what can be set in no other way; workers that are started here take it over."""
     import dask
 
     settings: dict[str, Any] = {
         "distributed.scheduler.allowed-failures": TRIES - 1,  # Dask gives up at one death more than it allows
         "distributed.worker.http.routes": [],
+        # What Dask remembers of each batch for its own debugging adds up: a megabyte a batch in a worker.
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.low-level-log-length": 100,
+        "distributed.admin.log-length": 1000,
+        "distributed.diagnostics.computations.max-history": 1,
         # Ctrl-C reaches the whole group of processes; the driver ends its workers.
         "distributed.worker.preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
         "distributed.nanny.pre-spawn-environ": dict.fromkeys(_ONE_THREAD, 1) | {"MALLOC_TRIM_THRESHOLD_": 65536},
     }
-    with dask.config.set(settings | ({} if dashboard else {"distributed.scheduler.http.routes": []})):
+    settings |= {} if dashboard else {"distributed.scheduler.http.routes": []}
+    settings |= {"temporary-directory": folder} if folder else {}  # else Dask leaves a folder of its own behind
+    with dask.config.set(settings):
         yield

@@ -3,6 +3,7 @@
 import pickle
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
 from queue import Empty, SimpleQueue
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from niche_sim.errors import InputError, ResourceError
 from niche_sim.study.clusters import Place, Say
-from niche_sim.study.execute import Outcome, Work, WorkerDied, flatten
+from niche_sim.study.execute import DIED, Outcome, Work, WorkerDied, flatten
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -43,6 +44,25 @@ class DaskExecutor:
 
     def __init__(self, place: Place, prepare: Callable[[], None] | None = None, say: Say = lambda text: None) -> None:
         self.place, self.prepare, self.say = place, prepare, say
+        self.client: Client | None = None
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Connect for the calls of `run` in a block; `run` alone does so itself. Nothing is made if it is refused.
+
+        Raises
+        ------
+        InputError
+            The place cannot be used as asked, or its versions are not ours.
+        ResourceError
+            Workers cannot be started.
+        """
+        with self.place.connect(self.say) as self.client:
+            try:
+                check_cluster(self.client)
+                yield
+            finally:
+                self.client = None
 
     def run(self, work: Work, batches: Iterable["Task"]) -> Generator[Outcome, None, None]:
         """See Executor.
@@ -54,19 +74,22 @@ class DaskExecutor:
         ResourceError
             The scheduler or all workers were lost; what has been yielded stays valid.
         """
-        with self.place.connect(self.say) as client:
-            check_cluster(client)
-            if self.prepare is not None:
-                for _, outcome in self._stream(client, _Preparation(self.prepare), [None], alone=True):  # type: ignore[list-item]
-                    if isinstance(outcome, Exception):
-                        raise outcome
-            blamed = []
-            for batch, outcome in self._stream(client, work, batches, alone=False):
-                if isinstance(outcome, WorkerDied):
-                    blamed.append(batch)
-                else:
-                    yield batch, outcome
-            yield from self._stream(client, work, blamed, alone=True)
+        if self.client is None:
+            with self.open():
+                yield from self.run(work, batches)
+            return
+        client, prepare, self.prepare = self.client, self.prepare, None
+        if prepare is not None:
+            for _, outcome in self._stream(client, _Preparation(prepare), [None], alone=True):  # type: ignore[list-item]
+                if isinstance(outcome, Exception):
+                    raise outcome
+        blamed = []
+        for batch, outcome in self._stream(client, work, batches, alone=False):
+            if isinstance(outcome, WorkerDied):
+                blamed.append(batch)
+            else:
+                yield batch, outcome
+        yield from self._stream(client, work, blamed, alone=True)
 
     def _stream(self, client: "Client", work: Work, batches: Iterable["Task"], *, alone: bool) -> Iterator[Outcome]:
         """Yield what comes of batches as it comes, with few of them in flight, or one."""
@@ -129,7 +152,7 @@ class _Watch:
             if now - self.seen > self.patience_s:
                 raise ResourceError(
                     f"the Dask scheduler has had no worker for {self.patience_s:.0f} s; what is done is kept: start some, "
-                    "then go on with `niche-sim study` and the same options"
+                    "then go on with `niche-sim resume` and the same options"
                 )
         return self.threads
 
@@ -141,8 +164,8 @@ class _Watch:
 
 def _tell_lost() -> ResourceError:
     return ResourceError(
-        "the Dask scheduler is lost; what is done is kept: start it again, then go on with `niche-sim study` and the same "
-        "options"
+        "the Dask scheduler is lost; what is done is kept: start it again, then go on with `niche-sim resume` and the same "
+        "options, or with others"
     )
 
 
@@ -171,9 +194,8 @@ def _read(future: "Future") -> Any:
 
     try:
         return future.result()
-    except KilledWorker as error:
-        deaths = error.allowed_failures + 1
-        return WorkerDied(f"the worker that ran it died {deaths} times")
+    except KilledWorker:
+        return WorkerDied(DIED)
     except (CancelledError, OSError, TimeoutError) as error:
         raise _tell_lost() from error
     except Exception as error:

@@ -13,27 +13,30 @@ from scipy.stats import qmc
 
 from niche_sim.config.problems import ConfigError, Problem
 from niche_sim.errors import InputError, ResourceError
-from niche_sim.study.constraints import read_constraint
+from niche_sim.plan import find_memory, write_size
+from niche_sim.study.constraints import read_constraint, scale
 from niche_sim.study.spec import Factor, Study
 from niche_sim.study.table import read_table
 from niche_sim.study.values import find_value, list_levels
-from niche_sim.units import convert
 
 MOST_VALUES = 10_000_000
 """Points times factors: a table of some gigabytes."""
 MOST_RUNS = 10_000_000
+POINT_BYTES, FACTOR_BYTES, PLANNED_BYTES = 400, 190, 1_400
+"""Memory of the driver for a point, for each of its factors, and for a run that is planned: measured on 200,000 runs."""
 
 
 def build_design(study: Study) -> pd.DataFrame:
     """Return the points of a study.
 
     The column `point` counts from 0; each factor has a column of texts as a file writes them, and a column ``NAME.value`` of
-    floats in the unit of the factor (of words: their place in the list of values). The same study gives the same bytes.
+    floats in the unit of the factor (false is 0 and true 1; other words are their place in the list of values). The same
+    study gives the same bytes.
 
     Raises
     ------
     ResourceError
-        The design is larger than MOST_VALUES or MOST_RUNS; nothing has been allocated.
+        The design is larger than MOST_VALUES, MOST_RUNS or the memory; nothing has been allocated.
     InputError
         No point fulfils the constraints, or SALib is not installed.
     """
@@ -69,7 +72,7 @@ def check_size(study: Study) -> None:
     Raises
     ------
     ResourceError
-        It has more than MOST_VALUES values or MOST_RUNS runs.
+        It has more than MOST_VALUES values or MOST_RUNS runs, or its tables alone do not fit into the memory.
     """
     points = count_points(study)
     values, runs = points * len(study.factors), points * study.replicates * len(study.arms)
@@ -80,6 +83,17 @@ def check_size(study: Study) -> None:
             f"({each} a point); at most {MOST_VALUES:,} values and {MOST_RUNS:,} runs are possible. "
             "Take fewer `points` or `levels`"
         )
+    need, there = forecast_tables(points, len(study.factors), points * study.replicates), find_memory()
+    if need > there:
+        raise ResourceError(
+            f"{study.name}: the tables of {points:,} points need about {write_size(need)} of memory, {write_size(there)} "
+            "are free. Take fewer `points` or `levels`"
+        )
+
+
+def forecast_tables(points: int, factors: int, planned: int) -> int:
+    """Return the memory (bytes) of the design and of the index of planned runs, with what it takes to make them."""
+    return points * (POINT_BYTES + FACTOR_BYTES * factors) + planned * PLANNED_BYTES
 
 
 def sample_unit(study: Study) -> np.ndarray:
@@ -113,14 +127,11 @@ def _cross(study: Study) -> dict[str, list[tuple[str, float]]]:
 
 def _filter(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
     """Return the points that fulfil the constraints, numbered anew."""
-    names = list_numeric(study.factors)
-    inside = {
-        factor.name: frame[f"{factor.name}.value"].to_numpy() * _inside_size(factor.unit)
-        for factor in study.factors if factor.name in names
-    }  # fmt: skip
+    units = list_units(study.factors)
+    columns = {name: scale(frame[f"{name}.value"].to_numpy(), unit) for name, unit in units.items()}
     kept = np.ones(len(frame), bool)
     for text in study.constraints:
-        kept &= read_constraint(text, names).holds(inside)
+        kept &= read_constraint(text, units).holds(columns)
     if not kept.any():
         message = f"none of the {len(frame):,} points fulfils all constraints"
         raise ConfigError([Problem(study.name, None, None, "constraints", "range", message)])
@@ -131,11 +142,6 @@ def _filter(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _inside_size(unit: str) -> float:
-    """Return what one of a unit is in the inside unit."""
-    return convert(f"1 {unit}", unit)
-
-
-def list_numeric(factors: tuple[Factor, ...]) -> list[str]:
-    """Return the names of the factors whose values are numbers."""
-    return [factor.name for factor in factors if not math.isnan(factor.low)]
+def list_units(factors: tuple[Factor, ...]) -> dict[str, str]:
+    """Return the units of the factors whose values are numbers, by name."""
+    return {factor.name: factor.unit for factor in factors if not math.isnan(factor.low)}

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from niche_sim.errors import InputError
 from niche_sim.study.estimates import average_replicates
 from niche_sim.study.results import StudyResults
+from niche_sim.study.summary import split_variance
 from niche_sim.units import convert
 
 MOST_POINTS = 500  # more would take minutes; a random part of them is taken
@@ -38,6 +40,8 @@ class Emulator:
         Whether a factor is taken by its logarithm.
     x, y : ndarray
         Points (factors from 0 to 1) and the means over replicates that it was trained on.
+    shared : float
+        Half the 95 % interval of what the seeds do to all points alike; NaN where all have one seed: it is not known.
     available : int
         Points with a response, of which those of `x` were taken.
     rmse, q2, coverage : float
@@ -55,6 +59,7 @@ class Emulator:
     log: np.ndarray
     x: np.ndarray
     y: np.ndarray
+    shared: float
     available: int
     rmse: float
     q2: float
@@ -64,12 +69,14 @@ class Emulator:
     def predict(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the mean response at points (factors in their units, shape (points, factors)) with its 95 % interval."""
         mean, deviation = _predict(self.model, _scale(values, self.low, self.high, self.log), noisy=False)
-        return mean, mean - NORMAL_95 * deviation, mean + NORMAL_95 * deviation
+        half = np.hypot(NORMAL_95 * deviation, np.nan_to_num(self.shared))
+        return mean, mean - half, mean + half
 
     def tell_error(self) -> str:
         """Return the error on points left out in words."""
         told = f"Of points left out: RMSE {self.rmse:.3g} {self.unit}, Q2 {self.q2:.3f}, "
-        return f"{told}{100 * self.coverage:.0f} % inside their 95 % intervals."
+        one = " All points have one seed: intervals are for this seed." if np.isnan(self.shared) else ""
+        return f"{told}{100 * self.coverage:.0f} % inside their 95 % intervals.{one}"
 
     def middle(self) -> np.ndarray:
         """Return the middle of each factor, in its unit; the geometric one of a factor on a logarithmic scale."""
@@ -138,20 +145,23 @@ def train(results: StudyResults, endpoint: str, label: str, seed: int = 0) -> Em
         No such endpoint, too few points, a response or no factor that varies, or scikit-learn is not installed.
     """
     results.check_endpoint(endpoint)
-    mean = average_replicates(results.response(endpoint, label))
-    unordered = ", ".join(name for name, known in zip(results.factors, results.ordered) if not known)
+    about, acting, response = f"{endpoint}, {label}", results.reach(label), results.response(endpoint, label)
+    if not acting.any():
+        raise InputError(f"{about}: no factor of this study acts on it; there is nothing to emulate")
+    factors = [factor for factor, acts in zip(results.study.factors, acting) if acts]
+    mean = np.where(results.distinct(label), average_replicates(response), np.nan)
+    unordered = ", ".join(factor.name for factor, known in zip(factors, results.ordered[acting]) if not known)
     if unordered:
         raise InputError(f"{unordered}: words have no order; an emulator needs factors of numbers, or of two words")
-    values = results.matrix()
+    values = results.matrix()[:, acting]
     low, high = values.min(axis=0), values.max(axis=0)
     varies = high > low
     if not varies.any():
         raise InputError("no factor of this study varies; there is nothing to emulate")
     if not varies.all():
-        fixed = ", ".join(name for name, moves in zip(results.factors, varies) if not moves)
+        fixed = ", ".join(factor.name for factor, moves in zip(factors, varies) if not moves)
         raise InputError(f"{fixed}: has one value at all points; an emulator needs factors that vary")
-    log = np.array([factor.scale == "log" for factor in results.study.factors]) & (low > 0)
-    about = f"{endpoint}, {label}"
+    log = np.array([factor.scale == "log" for factor in factors]) & (low > 0)
     there = np.flatnonzero(np.isfinite(mean))
     needed = count_needed(len(low))
     if len(there) < needed:
@@ -163,9 +173,18 @@ def train(results: StudyResults, endpoint: str, label: str, seed: int = 0) -> Em
     model = _fit(x, y, seed=seed)
     rmse, q2, coverage = _cross_validate(x, y, model, seed)
     return Emulator(
-        endpoint, results.unit(endpoint), label, tuple(results.factors), low, high, log, x, y, len(there), rmse, q2,
-        coverage, model,
+        endpoint, results.unit(endpoint), label, tuple(factor.name for factor in factors), low, high, log, x, y,
+        0.0 if results.own_seeds else _bound_seeds(response[there]), len(there), rmse, q2, coverage, model,
     )  # fmt: skip
+
+
+def _bound_seeds(y: np.ndarray) -> float:
+    """Return half the 95 % interval of what the seeds do to the means of all points alike; NaN of one seed."""
+    replicates = y.shape[1]
+    if replicates == 1:
+        return float("nan")
+    variance = split_variance(y)["variance_seed"]
+    return float(np.nan_to_num(stats.t.ppf(0.975, replicates - 1) * np.sqrt(variance / replicates)))
 
 
 def read_place(results: StudyResults, emulator: Emulator, text: str) -> np.ndarray:
@@ -186,17 +205,17 @@ def read_place(results: StudyResults, emulator: Emulator, text: str) -> np.ndarr
             remedy = f"did you mean {close[0]!r}?" if close else f"there is {', '.join(emulator.factors)}"
             raise InputError(f"--at: no factor {name!r}; {remedy}")
         number = emulator.factors.index(name)
-        place[number] = _read_value(results, number, value)
+        place[number] = _read_value(results, name, value)
         low, high = emulator.low[number], emulator.high[number]
         if not low * (1 - 1e-12) <= place[number] <= high * (1 + 1e-12):
-            unit = results.study.factors[number].unit
+            unit = next(factor.unit for factor in results.study.factors if factor.name == name)
             ends = f"{low:g} to {high:g} {unit}".strip()
             raise InputError(f"--at: {name}={value} is outside {ends}, where the study has points; an emulator cannot tell")
     return place
 
 
-def _read_value(results: StudyResults, number: int, text: str) -> float:
-    factor = results.study.factors[number]
+def _read_value(results: StudyResults, name: str, text: str) -> float:
+    factor = next(factor for factor in results.study.factors if factor.name == name)
     written = results.design[factor.name].astype(str)
     if (written == text).any():
         return float(results.values(factor.name)[(written == text).argmax()])

@@ -5,12 +5,13 @@ import re
 from niche_sim.config.problems import suggest
 from niche_sim.errors import InputError
 from niche_sim.kinds import COUNTER_NAMES, FIELD_NAMES, NICHE_NAMES, OUTCOME_NAMES, TERM_NAMES
+from niche_sim.store.tables import unit_of
 from niche_sim.study.spec import TAKES, Endpoint
 from niche_sim.units import quote
 
 WITH_ARGUMENT = ("first_above", "first_below")
 
-_TAKE = re.compile(r"([a-z_]+)(?:\(\s*([-+0-9.eE]+)\s*\))?")
+_TAKE = re.compile(r"([a-z0-9_]+)(?:\(\s*([-+0-9.eE]+)\s*\))?")
 _WAKES = [name for name in OUTCOME_NAMES if f"dtc_wakes_{name}" in COUNTER_NAMES]
 _DEATHS = [name for name in OUTCOME_NAMES if f"dtc_deaths_{name}" in COUNTER_NAMES]
 
@@ -48,6 +49,14 @@ def usual_endpoints() -> tuple[Endpoint, ...]:
     return tuple(Endpoint(name, column, *read_take(take)) for name, column, take in sorted(_USUAL))
 
 
+def find_unit(endpoint: Endpoint) -> str:
+    """Return the unit of an endpoint: that of its column, hours for a time of first crossing."""
+    if endpoint.take in WITH_ARGUMENT:
+        return "h"
+    unit = unit_of(split_column(endpoint.column)[0])
+    return f"log10 of {unit}" if endpoint.take == "log10_mean" else unit
+
+
 def read_take(text: str) -> tuple[str, float | None]:
     """Return what an endpoint takes and its argument.
 
@@ -70,10 +79,20 @@ def read_take(text: str) -> tuple[str, float | None]:
         raise InputError(f"{quote(argument)} is not a number") from None
 
 
-def check_column(name: str) -> None:
-    """Raise InputError if the series has no such column of numbers."""
-    if name not in COLUMNS:
-        raise InputError(f"the series has no column {quote(name)}{suggest(name, COLUMNS)}")
+def split_column(text: str) -> list[str]:
+    """Return the columns of which an endpoint is the sum; most are of one."""
+    return [name.strip() for name in text.split("+")]
+
+
+def check_column(text: str) -> None:
+    """Raise InputError if the series has no such column of numbers, or if columns of different units are added."""
+    names = split_column(text)
+    for name in names:
+        if name not in COLUMNS:
+            raise InputError(f"the series has no column {quote(name)}{suggest(name, COLUMNS)}")
+    units = {unit_of(name) for name in names}
+    if len(units) > 1:
+        raise InputError(f"columns of different units cannot be added: {', '.join(sorted(units))}")
 
 
 def is_brief(endpoint: Endpoint) -> bool:
@@ -81,4 +100,5 @@ def is_brief(endpoint: Endpoint) -> bool:
 
     Rates are counted since the row before, so that the interval of the series belongs to what they mean.
     """
-    return endpoint.take in ("end", "start", "change") and not endpoint.column.endswith(_SINCE_LAST_ROW)
+    rates = any(name.endswith(_SINCE_LAST_ROW) for name in split_column(endpoint.column))
+    return endpoint.take in ("end", "start", "change") and not rates

@@ -20,8 +20,11 @@ def average_replicates(y: np.ndarray) -> np.ndarray:
 
 def square_error(d: np.ndarray) -> np.ndarray:
     """Return the squared standard error of the mean over replicates, NaN with fewer than two; shape (points,)."""
-    number = np.isfinite(d).sum(axis=1)
-    squares = np.nansum((d - average_replicates(d)[:, None]) ** 2, axis=1)
+    there = np.isfinite(d)
+    number = there.sum(axis=1)
+    least = np.where(there, d, np.inf).min(axis=1, initial=np.inf)
+    over = d - np.where(number > 0, least, 0.0)[:, None]  # so that equal values have no error at all, not one of rounding
+    squares = np.nansum((over - average_replicates(over)[:, None]) ** 2, axis=1)
     return np.divide(squares, number * (number - 1.0), out=np.full(len(d), np.nan), where=number > 1)
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 GRACE_S = 4.0  # a kernel call lasts a second at most, so a thread that is told to stop does so well within
 WORKER = "niche_sim engine"  # the name of threads that the command line does not wait for when it leaves
+DIED = "the worker that ran it died each time it was tried"  # the same words from every executor: they are in the results
 _STACK_BYTES = 64 << 20  # the compiler recurses deeply; some systems give threads half a megabyte
 
 Work = Callable[["Task"], "pd.DataFrame"]
@@ -38,7 +39,7 @@ class WorkerDied(ResourceError):
 
 
 class Executor(Protocol):
-    """Runs batches."""
+    """Runs batches. One that connects to something has a method `open` too, which keeps the connection for a block."""
 
     def run(self, work: Work, batches: Iterable["Task"]) -> Iterator[Outcome]:
         """Yield each batch with the rows of its runs, or the error that kept it from being run, in any order.
@@ -51,8 +52,8 @@ class Executor(Protocol):
 def _attempt(work: Work, batch: "Task") -> "pd.DataFrame | Exception":
     try:
         return work(batch)
-    except Exception as error:
-        return error
+    except (Exception, SystemExit) as error:  # a thread that ended without an answer would be waited for
+        return error if isinstance(error, Exception) else NicheSimError(f"it asked to exit ({error})")
 
 
 class Serial:
@@ -125,6 +126,19 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Have what is started begin without Ctrl-C, which reaches the whole group: the driver ends its workers."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Worker:
     """A process that runs one batch at a time, and the driver's end of the pipe to it."""
 
@@ -132,7 +146,7 @@ class _Worker:
         self.connection: Connection
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, prepare, work), daemon=True)
-        with _one_thread_each():
+        with _one_thread_each(), _deaf():
             self.process.start()
         theirs.close()  # else the pipe would not end with the process
         self.ready = False
@@ -254,7 +268,7 @@ class Processes:
                             if tried[batch.number] < TRIES:
                                 waiting.append(batch)
                             else:
-                                yield batch, WorkerDied(f"the process that ran it died {TRIES} times; the last time {how}")
+                                yield batch, WorkerDied(DIED)
                     elif said[0] == "ready":
                         worker.ready, stillborn = True, 0
                     elif said[0] == "broken":

@@ -8,30 +8,40 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
+import pandas as pd
+
 from niche_sim.config.experiment import Experiment
 from niche_sim.config.gate import build_experiment, load_experiment, resolve_document
 from niche_sim.config.library import find_experiment, is_path, show_path
 from niche_sim.config.problems import ConfigError, Path, Place, Problem, suggest
 from niche_sim.config.reader import read_document, read_scalar
 from niche_sim.config.report import Report
-from niche_sim.errors import InputError
+from niche_sim.errors import InputError, ResourceError
 from niche_sim.study.constraints import read_constraint
-from niche_sim.study.design import build_design, check_size, list_numeric
+from niche_sim.study.design import build_design, check_size, list_units
 from niche_sim.study.endpoints import check_column, is_brief, read_take, usual_endpoints
 from niche_sim.study.factors import read_factor
-from niche_sim.study.finding import find_study
+from niche_sim.study.finding import locate_study
 from niche_sim.study.places import split_place
+from niche_sim.study.rows import read_rows
 from niche_sim.study.runs import build_point, survey_points
 from niche_sim.study.schema import DesignModel, EndpointModel, FactorModel, StudyModel
 from niche_sim.study.spec import Design, Endpoint, Factor, Study
-from niche_sim.study.table import describe_column, hash_columns, read_columns
 from niche_sim.study.values import Value, find_value, write_text
 from niche_sim.units import quote
 
 MOST_CHECKED = 2000
 """Points that `check` passes through the gate; before a study runs, all are."""
 
+RESERVED = {
+    "point", "replicate", "arm", "key", "status", "error", "batch", "name", "first", "number", "spin_up", "endpoint", "unit",
+    "response", "reference", "factor", "planned", "done", "failed", "missing", "values", "mean", "sd", "low", "high",
+    "difference", "ratio", "ratio_low", "ratio_high",
+}  # fmt: skip
+"""Columns of the tables of a study, which no factor or endpoint can have as its name."""
+
 _OWN_SETTINGS = re.compile(r"design\.[a-z_]+|replicates")
+_WHOLE_FILES = ("scene", "patient", "regimen", "drug", "sbml")
 _TWO_POWERED = ("sobol_sequence", "saltelli")
 _UNFILTERED = {
     "morris": "its trajectories would break", "saltelli": "its pairs of points would break",
@@ -42,22 +52,40 @@ _UNFILTERED = {
 def check_study(path: str | os.PathLike[str]) -> list[Problem]:
     """Return every mistake of a study file, and of the first MOST_CHECKED of its points."""
     try:
-        study = read_study(path, ())
+        study = load_study(path)
         survey_points(study, build_design(study).head(MOST_CHECKED))
     except ConfigError as error:
         return [replace(problem, file=os.fspath(path)) if problem.line is None else problem for problem in error.problems]
-    except InputError as error:
+    except (InputError, ResourceError) as error:
         return [Problem(os.fspath(path), None, None, "", "value", str(error))]
     return []
 
 
-def read_study(path: str | os.PathLike[str], sets: Sequence[str] = ()) -> Study:
-    """Read, check and resolve a study file; see `niche_sim.study.spec.load_study`."""
-    file = find_study(os.fspath(path)) or FilePath(path)
+def load_study(path: str | os.PathLike[str], *, sets: Sequence[str] = ()) -> Study:
+    """Read, check and resolve a study.
+
+    Parameters
+    ----------
+    path : str or path
+        A study file, or the name of a shipped study.
+    sets : sequence of "name=value"
+        Replace keys of the study (``design.points``, ``replicates``) or of its experiment (``time.length``,
+        ``dormancy.exit_rate``).
+
+    Raises
+    ------
+    ConfigError
+        An InputError with all mistakes as `problems`.
+    """
+    file = locate_study(os.fspath(path))
     shown = show_path(file) if os.fspath(file) != os.fspath(path) else os.fspath(path)
     report = Report(read_document(file, shown, lenient=True))
     if not isinstance(report.document.data, dict):
         report.fail((), "type", "expected a study with name, experiment, design, factors")
+        report.raise_problems()
+    if not {"design", "experiment"} & set(report.document.data) and "arms" in report.document.data:
+        remedy = "`niche-sim run` runs it; a study has `experiment:` and `design:`"
+        report.fail((), "type", f"is an experiment, not a study: {remedy}")
         report.raise_problems()
     _apply_own(report, sets)
     return _Reader(report, FilePath(file).parent, [text for text in sets if not _is_own(text)]).read()
@@ -84,7 +112,7 @@ class _Reader:
 
     def __init__(self, report: Report, folder: FilePath, settings: list[str]) -> None:
         self.report, self.document, self.folder, self.settings = report, report.document, folder, settings
-        self.table_hash = ""
+        self.table_hash, self.head = "", pd.DataFrame()
 
     def read(self) -> Study:
         model = self.report.check_model(StudyModel)
@@ -146,11 +174,16 @@ class _Reader:
         data = self.document.get(("set",))
         given = {text.partition("=")[0].strip() for text in self.settings}
         own = [
-            f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+            f"{name}={self.find_beside(name, value) if isinstance(value, str) else json.dumps(value)}"
             for name, value in (data.items() if isinstance(data, dict) else ())
             if name not in given
         ]
         return own + self.settings
+
+    def find_beside(self, name: str, value: str) -> str:
+        """Return a value of `set`; that which names a file does so from the folder of the study."""
+        named = name == "scene.file" or value.endswith((".yaml", ".yml"))
+        return os.fspath(self.folder / value) if named else value
 
     def adopt(self, error: ConfigError, inline: bool) -> None:
         """Take over what is wrong with the experiment; what `set` of the file brought is said there."""
@@ -218,15 +251,29 @@ class _Reader:
         for name, entry in sorted(data.items()) if isinstance(data, dict) else ():
             if not isinstance(entry, dict) or self.report.read_part(FactorModel, ("factors", name)) is None:
                 continue
+            if name in RESERVED or (name.endswith(".value") and name.removesuffix(".value") in data):
+                message = f"{name!r} is a column of the tables already; take another name"
+                self.report.add(("factors", name), "name", message, key=True)
+                continue
             factor = read_factor(self.report, name, resolved, experiment.parameters, design.kind if design else "")
             if factor is None:
                 continue
             for place in factor.places:
                 self.check_taken(name, place, taken)
             found.append(factor)
+        factors = tuple(found)
         if design is not None and design.kind == "table" and design.table and len(found) == len(data or ()):
-            return self.read_columns(found, design)
-        return tuple(found)
+            factors = self.read_columns(found, design)
+        for factor in factors:
+            self.check_files(factor)
+        return factors
+
+    def check_files(self, factor: Factor) -> None:
+        """Note values that name files of the user: the folder of a study, which must stand alone, would not hold them."""
+        own = [value for value in factor.values if isinstance(value, str) and is_path(value)]
+        if own and any(place.rpartition(".")[2] in _WHOLE_FILES for place in factor.places):
+            remedy = "name shipped ones, or run a study for each: `set: {scene: my_scene.yaml}`"
+            self.report.add(("factors", factor.name), "file", f"{quote(own[0])} is a file of your own; {remedy}", key=True)
 
     def check_taken(self, name: str, place: str, taken: dict[tuple[str, ...], str]) -> None:
         """Note a place that another factor moves too, or that lies inside of one."""
@@ -239,30 +286,31 @@ class _Reader:
         taken[keys] = name
 
     def read_columns(self, factors: list[Factor], design: Design) -> tuple[Factor, ...]:
-        names, shown = [factor.name for factor in factors], show_path(FilePath(design.table))
+        shown = show_path(FilePath(design.table))
         try:
-            columns = read_columns(FilePath(design.table), shown, names)
-            described = tuple(describe_column(f.name, f.places, columns[f.name], shown) for f in factors)
+            rows = read_rows(FilePath(design.table), shown, factors)
         except ConfigError as error:
             if error.problems[0].code == "file":
                 self.report.add(("design", "table"), "file", f"{quote(shown)} {error.problems[0].message}")
             else:
                 self.report.adopt(("design", "table"), error)
             return ()
-        self.table_hash = hash_columns(columns)
-        return described
+        if rows.problems:
+            self.report.adopt(("design", "table"), ConfigError(rows.problems))
+        self.table_hash, self.head = rows.digest, rows.head
+        return rows.factors
 
     # ------------------------------------------------------------ constraints and endpoints
 
     def check_constraints(self, factors: tuple[Factor, ...], design: Design | None) -> None:
         texts = self.document.get(("constraints",))
-        names = list_numeric(factors)
+        units = list_units(factors)
         for i, text in enumerate(texts) if isinstance(texts, list) else ():
             if design is not None and design.kind in _UNFILTERED:
                 message = f"a design of kind {design.kind} takes no constraints: {_UNFILTERED[design.kind]}"
                 self.report.add(("constraints",), "value", message, key=True)
                 return
-            self.report.attempt(("constraints", i), "value", read_constraint, text, names)
+            self.report.attempt(("constraints", i), "value", read_constraint, text, units)
 
     def read_endpoints(self) -> tuple[Endpoint, ...]:
         data = self.document.get(("endpoints",))
@@ -271,6 +319,8 @@ class _Reader:
         found = []
         for name in sorted(data):
             path: Path = ("endpoints", name)
+            if name in RESERVED:
+                self.report.add(path, "name", f"{name!r} is a column of the tables already; take another name", key=True)
             model = self.report.read_part(EndpointModel, path)
             if model is None:
                 continue
@@ -283,11 +333,20 @@ class _Reader:
     # ------------------------------------------------------------ the gate of the experiment
 
     def try_factors(self, study: Study) -> None:
-        """Pass each factor alone through the gate of experiments, in the middle and at its ends."""
+        """Pass each factor alone through the gate of experiments, in the middle and at its ends; of a table, its rows.
+
+        What is in a row belongs together: a drug may be one that the route of the experiment is none of.
+        """
         try:
             build_experiment(study.experiment, study.name)
         except ConfigError:
             return  # said already, of the arms that are left
+        if study.design.kind == "table":
+            try:
+                survey_points(study, self.head)
+            except ConfigError as error:
+                self.report.problems += error.problems
+            return
         for factor in study.factors:
             sound = len(self.report.problems)
             for path, (text, _) in _list_trials(factor):

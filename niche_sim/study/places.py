@@ -56,6 +56,8 @@ def find_places(place: str, experiment: Mapping[str, Any], parameters: Mapping[s
     keys = split_place(place)
     if keys[0] in _NEVER:
         raise InputError(f"{quote(place)} cannot be a factor: {_NEVER[keys[0]]}")
+    if keys == ("scene", "file"):
+        raise InputError("'scene.file' cannot be a factor: a study has one image, kept in its folder; run a study for each")
     if keys[0] not in _HEADS:
         known = [*parameters, *_HEADS]
         raise InputError(f"neither a parameter nor a place of an experiment{suggest(place, known)}")
@@ -63,7 +65,7 @@ def find_places(place: str, experiment: Mapping[str, Any], parameters: Mapping[s
         return find_places(keys[-1], experiment, parameters)
     found = list(_walk(experiment, keys, ()))
     if not found:
-        raise InputError(f"nothing of the experiment has the place {quote(place)}{_find_gap(experiment, keys)}")
+        raise InputError(f"nothing of the experiment has the place {quote(place)}{_find_gap(experiment, keys)[1]}")
     return [".".join(str(key) for key in path) for path in found]
 
 
@@ -97,23 +99,24 @@ def _may_have(done: Keys, key: str) -> bool:
     return model is not None and key in list_keys(model)
 
 
-def _find_gap(experiment: Mapping[str, Any], keys: tuple[str, ...]) -> str:
-    """Say where a place leaves the experiment, and what there is instead."""
-    value: Any = experiment
-    for i, key in enumerate(keys):
-        if key == "*":
-            return ""
-        if isinstance(value, list):
-            if not (key.isdecimal() and int(key) < len(value)):
-                return f": {'.'.join(keys[:i])} has {len(value)}, counted from 0"
-            value = value[int(key)]
-        elif isinstance(value, dict):
-            if key not in value:
-                return suggest(key, _list_known(keys[:i], value))
-            value = value[key]
-        else:
-            return f": {'.'.join(keys[:i])} is one value"
-    return ""
+def _find_gap(value: Any, keys: tuple[str, ...], done: tuple[str, ...] = ()) -> tuple[int, str]:
+    """Return how far keys lead, a wildcard where it leads farthest, and what is there instead of the next."""
+    if not keys:
+        return len(done), ""
+    key, held, path = keys[0], _list_children(value), ".".join(done)
+    if key == "*" and held:
+        return max((_find_gap(inner, keys[1:], (*done, name)) for name, inner in held.items()), key=lambda found: found[0])
+    if key in held:
+        return _find_gap(held[key], keys[1:], (*done, key))
+    if isinstance(value, dict):
+        return len(done), suggest(key, _list_known(done, value))
+    return len(done), f": {path} has {len(value)}, counted from 0" if isinstance(value, list) else f": {path} is one value"
+
+
+def _list_children(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    return {str(index): inner for index, inner in enumerate(value)} if isinstance(value, list) else {}
 
 
 def _list_known(done: tuple[str, ...], value: dict[str, Any]) -> list[str]:

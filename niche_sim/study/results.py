@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from niche_sim.errors import InputError
-from niche_sim.store.tables import unit_of
+from niche_sim.study.endpoints import find_unit, split_column
 from niche_sim.units import split
 
 DONE, FAILED, MISSING = "done", "failed", "missing"
@@ -115,7 +115,7 @@ class StudyResults:
     def unit(self, endpoint: str) -> str:
         """Return the unit of an endpoint: that of its column, hours for a time of first crossing."""
         about = next(held for held in self.study.endpoints if held.name == endpoint)
-        return "h" if str(about.take).startswith("first") else unit_of(about.column)
+        return find_unit(about)
 
     @property
     def cluster(self) -> np.ndarray:
@@ -133,11 +133,38 @@ class StudyResults:
             return first | np.roll(first, -1)
         return np.full(len(cluster), kind != "morris")
 
+    @property
+    def own_seeds(self) -> bool:
+        """Whether points have seeds of their own, because the seed is a factor."""
+        return any("seed" in factor.places for factor in self.study.factors)
+
+    def reach(self, label: str) -> np.ndarray:
+        """Return which factors act on a response, as bool: those of the places of its own arms, and of no arm."""
+        arms = self.responses[label]
+        acting = [
+            any(not place.startswith("arms.") or place.split(".")[1] in arms for place in factor.places)
+            for factor in self.study.factors
+        ]
+        return np.array(acting, bool)
+
+    def distinct(self, label: str) -> np.ndarray:
+        """Return the points of a response whose runs are not all those of an earlier point, as bool.
+
+        A response of arms that few factors act on is the same run at many points: that is one observation, not many.
+        """
+        held = self.runs[self.runs["arm"].isin(self.responses[label])].sort_values(["point", "arm", "replicate"])
+        keys = pd.factorize(held["key"])[0].reshape(len(self.design), -1)
+        first = np.zeros(len(keys), bool)
+        first[np.unique(keys, axis=0, return_index=True)[1]] = True
+        return first
+
     def describe(self, endpoint: str) -> str:
         """Return an endpoint in words: its name, what it takes of which column, its unit."""
         about = next(held for held in self.study.endpoints if held.name == endpoint)
         argument = "" if about.argument is None else f" {about.argument:g}"
-        return f"{endpoint} ({about.column}, {about.take.replace('_', ' ')}{argument}; {self.unit(endpoint)})"
+        columns = split_column(about.column)
+        of = about.column if len(columns) == 1 else f"sum of {len(columns)} columns"
+        return f"{endpoint} ({of}, {about.take.replace('_', ' ')}{argument}; {self.unit(endpoint)})"
 
     def response(self, endpoint: str, label: str) -> np.ndarray:
         """Return an endpoint of a response at each point and replicate, NaN where a run failed, is missing or has no value.
@@ -185,7 +212,7 @@ def tell_counts(counts: Mapping[str, int]) -> str:
     return f"{counts['planned']:,} runs planned, {counts['done']:,} done{lost or ', none failed'}"
 
 
-def load_results(directory: Path, reference: str | None = None) -> StudyResults:
+def load_study_results(directory: Path, reference: str | None = None) -> StudyResults:
     """Return a study with what it has computed so far; it may still run.
 
     Parameters
@@ -210,18 +237,5 @@ def load_results(directory: Path, reference: str | None = None) -> StudyResults:
     paths = [path for found in folder.list_files().values() for path in found]
     rows = [pd.read_parquet(path) for path in sorted(paths)]
     empty = pd.DataFrame(columns=["key", "status", "error", *(endpoint.name for endpoint in study.endpoints)])
-    planned = _list_planned(study, design, folder.load_index())
+    planned = folder.load_index()[["point", "replicate", "arm", "key"]]
     return StudyResults(study, design, match_runs(planned, pd.concat(rows) if rows else empty), reference)
-
-
-def _list_planned(study: Any, design: pd.DataFrame, index: pd.DataFrame) -> pd.DataFrame:
-    """Return a row a planned run; several rows have one key where they are one run, which the index lists once."""
-    if len(index) == len(design) * study.replicates * len(study.arms):
-        return index[["point", "replicate", "arm", "key"]]
-    from niche_sim.study.runs import iterate_runs
-
-    planned = pd.DataFrame(iterate_runs(study, design))
-    # Keys hold the sources of the package, which may have changed since: those of the index are taken, by number.
-    now = planned.set_index("number")["key"].loc[index["number"]]
-    planned["key"] = planned["key"].map(dict(zip(now, index["key"])))
-    return planned[["point", "replicate", "arm", "key"]]

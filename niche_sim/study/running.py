@@ -1,7 +1,10 @@
 """Run a study: what is missing from its folder goes to an executor, and what comes back into the folder."""
 
+import os
+import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -11,30 +14,33 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from niche_sim.errors import InputError, Interrupted, ResourceError
-from niche_sim.plan import find_memory, write_size
+from niche_sim.kernel import is_compiled
+from niche_sim.plan import count_processors, find_memory, write_size
+from niche_sim.study.clusters import LocalWorkers
 from niche_sim.study.design import build_design
-from niche_sim.study.execute import Executor, Processes, Threads, Work
-from niche_sim.study.runs import Points, forecast_memory, list_batches, survey_points
-from niche_sim.study.spec import Study
-from niche_sim.study.store import Status, StudyFolder, begin_folder, encode_batch, is_study, lock_folder, open_folder
+from niche_sim.study.execute import Executor, Processes, Serial, Threads, Work
+from niche_sim.study.runs import Points, forecast_memory, iterate_runs, list_batches, survey_points
+from niche_sim.study.spec import Batch, Study
+from niche_sim.study.store import Status, StudyFolder, begin_folder, encode_batch, find_folder, lock_folder, open_folder
 from niche_sim.study.work import FAILED, Task, fail_batch, make_task, make_work
 
 LINE_EVERY_S = 30.0
+SILENT_MIN = 5.0  # after which a user is told that nothing has come back
 
 
 def run_study(
-    study: Study, directory: Path, executor: Executor, *, limit: int | None = None, retry_failed: bool = False,
-    quiet: bool = True,
+    study: Study, directory: str | os.PathLike[str], executor: Executor | None = None, *, limit: int | None = None,
+    retry_failed: bool = False, quiet: bool = True,
 ) -> Status:  # fmt: skip
     """Run a study into a folder, or what is missing of it if the folder holds a part.
 
     Parameters
     ----------
     study : Study
-    directory : Path
+    directory : path
         Made if it is not there.
-    executor : Executor
-        Who runs the batches; the results do not depend on it.
+    executor : Executor, optional
+        Who runs the batches; the results do not depend on it. By default `Processes`, as many as there are processors.
     limit : int, optional
         Stop after so many batches.
     retry_failed : bool
@@ -49,31 +55,54 @@ def run_study(
     Raises
     ------
     InputError
-        The folder is of something else, of another study or of other versions, or is being driven.
+        The folder is of something else, of another study or of other versions, or is being driven; a scheduler cannot be
+        used, or has other versions. No folder has been made then.
     ResourceError
         The disk is full, or workers cannot be started. What was written stays.
     """
-    design = build_design(study)
+    directory, executor = Path(directory), executor or Processes(count_processors(), alone_first=not is_compiled())
+    begun, design = find_folder(directory, study), build_design(study)
     # All points pass the gate before anything is made; those of a folder that is there have done so.
-    points = None if is_study(directory) else survey_points(study, design)
+    points = None if begun else survey_points(study, design)
+    batches: Iterable[Batch] = list_batches(study, design, points)
     if points is not None:
-        _check_memory(study, design, points, executor)
-    with lock_folder(directory):
-        folder = begin_folder(directory, study, design, list_batches(study, design, points))
-        _drive(folder, study, design, executor, limit, retry_failed, quiet)
+        batches = list(batches)
+        _check_memory(study, design, points, executor, len(batches))
+    with _open(executor), lock_folder(directory) as check:
+        folder = begin_folder(directory, study, design, batches, iterate_runs(study, design, points))
+        del points, batches  # a driver may live for days
+        study = folder.load_study() if study.image else study  # workers read the image in the folder
+        _drive(folder, study, design, executor, limit, retry_failed, quiet, check)
     return folder.status()
 
 
-def _check_memory(study: Study, design: pd.DataFrame, points: Points, executor: Executor) -> None:
-    """Refuse what does not fit into the memory of this machine, if it is to run here."""
-    if not isinstance(executor, (Processes, Threads)):
-        return
-    need, there = forecast_memory(study, design, executor.jobs, points), find_memory()
+def _open(executor: Executor) -> AbstractContextManager[None]:
+    """Have an executor connect, if it has to: one that cannot is refused before a folder is made."""
+    connect: Callable[[], AbstractContextManager[None]] = getattr(executor, "open", nullcontext)
+    return connect()
+
+
+def _check_memory(study: Study, design: pd.DataFrame, points: Points, executor: Executor, batches: int) -> None:
+    """Refuse what does not fit into the memory of this machine: the driver, and workers that are here."""
+    jobs, together = _count_here(executor)
+    jobs = min(jobs, batches)
+    each = forecast_memory(study, design, jobs, points, together=together)
+    need, there = each["driver"] + jobs * each["worker"], find_memory()
     if need > there:
         raise ResourceError(
-            f"{study.name}: {executor.jobs} runs side by side need about {write_size(need)} of memory, {write_size(there)} "
-            "are free; use fewer --jobs or a smaller scene"
+            f"{study.name}: {jobs} runs side by side need about {write_size(need)} of memory, {write_size(there)} are free; "
+            "use fewer --jobs, a smaller scene or fewer points"
         )
+
+
+def _count_here(executor: Executor) -> tuple[int, bool]:
+    """Return how many runs an executor has side by side on this machine, and whether they are in this process."""
+    if isinstance(executor, Processes):
+        return executor.jobs, False
+    if isinstance(executor, (Threads, Serial)):
+        return getattr(executor, "jobs", 1), True
+    place = getattr(executor, "place", None)
+    return (place.workers if isinstance(place, LocalWorkers) else 0), False
 
 
 def resume_study(
@@ -83,14 +112,14 @@ def resume_study(
     folder = open_folder(directory)
     folder.check_versions()
     study, design = folder.load_study(), folder.load_design()
-    with lock_folder(directory):
-        _drive(folder, study, design, executor, limit, retry_failed, quiet)
+    with _open(executor), lock_folder(directory) as check:
+        _drive(folder, study, design, executor, limit, retry_failed, quiet, check)
     return folder.status()
 
 
 def _drive(
     folder: StudyFolder, study: Study, design: pd.DataFrame, executor: Executor, limit: int | None, retry_failed: bool,
-    quiet: bool,
+    quiet: bool, check: Callable[[], None],
 ) -> None:  # fmt: skip
     missing = {b.number: len(b.runs) for b in islice(folder.missing(folder.list_batches(), retry_failed), limit)}
     work, before = make_work(study), folder.status()
@@ -98,6 +127,7 @@ def _drive(
     with StudyProgress(study.name, sum(missing.values()), quiet) as progress:
         progress.say(f"{sum(missing.values()):,} of {before.planned:,} runs to do")
         for task, frame in _run_all(executor, study, work, tasks):
+            check()
             folder.write_batch(task, encode_batch(study, frame))
             progress.advance(len(frame), int((frame["status"] == FAILED).sum()))
 
@@ -145,7 +175,8 @@ class StudyProgress:
         self._console = console or Console(stderr=True)
         self._quiet, self._live = quiet, not quiet and self._console.is_terminal
         self._total, self._done, self._failed = total, 0, 0
-        self._began = self._said = time.monotonic()
+        self._began = self._said = self._last = time.monotonic()
+        self._over = threading.Event()
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=32), TextColumn("{task.fields[told]}"),
             console=self._console, disable=not self._live,
@@ -154,12 +185,30 @@ class StudyProgress:
 
     def __enter__(self) -> "StudyProgress":
         self._bar.start()
+        if not self._live and not self._quiet:
+            threading.Thread(target=self._remind, daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over.set()
         self._bar.stop()
+
+    def _remind(self) -> None:
+        """Say every half minute how far it is, also when nothing comes back; no other thread says so."""
+        while not self._over.wait(LINE_EVERY_S / 10.0):
+            now = time.monotonic()
+            if now - self._said >= LINE_EVERY_S:
+                self._said = now
+                silent = (now - self._last) / 60.0
+                since = f"; nothing has come back for {silent:.0f} min" if silent >= SILENT_MIN else ""
+                self.say(self._tell(now) + since)
+
+    def _tell(self, now: float) -> str:
+        rate = self._done / max(now - self._began, 1e-9) * 3600.0
+        left = (self._total - self._done) / rate if rate else None
+        return describe_progress(self._done, self._total, self._failed, rate, left)
 
     def say(self, text: str) -> None:
         """Show one line, unless quiet."""
@@ -169,10 +218,9 @@ class StudyProgress:
     def advance(self, runs: int, failed: int) -> None:
         """Take so many more runs, of which some failed."""
         self._done, self._failed, now = self._done + runs, self._failed + failed, time.monotonic()
-        rate = self._done / max(now - self._began, 1e-9) * 3600.0
-        told = describe_progress(self._done, self._total, self._failed, rate, (self._total - self._done) / rate)
+        self._last, told = now, self._tell(now)
         self._bar.update(self._task, completed=self._done, told=told)
-        if not self._live and (now - self._said >= LINE_EVERY_S or self._done == self._total):
+        if not self._live and self._done == self._total:
             self._said = now
             self.say(told)
 

@@ -8,8 +8,10 @@ from the same state have the same `spin_up`; they follow each other, and batches
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,31 +19,50 @@ import pandas as pd
 from niche_sim.config import ConfigError, Experiment, Problem, build_experiment
 from niche_sim.config.checks import count_voxels
 from niche_sim.config.experiment import write_arm, write_model
+from niche_sim.config.library import show_path
 from niche_sim.config.schema import MOST_SEED, GeneratedScene
+from niche_sim.errors import InputError
 from niche_sim.kernel import hash_sources
-from niche_sim.parameters import ParameterSet
+from niche_sim.study.design import forecast_tables
 from niche_sim.study.endpoints import is_brief
 from niche_sim.study.places import find_keys, put
-from niche_sim.study.spec import Batch, Endpoint, RunSpec, Study, hash_plain
+from niche_sim.study.spec import Batch, Endpoint, RunSpec, Study, hash_image, hash_plain
+from niche_sim.study.table import place_row
 from niche_sim.study.values import read_text
 
-VOXEL_TICK_S, TICK_S, RUN_S = 3e-7, 5e-4, 0.05
-"""Seconds of one core for a tick of one voxel, for a tick at all, and for a run beside its ticks.
+TICK_S, VOXEL_TICK_S, RUN_S = 3e-4, 3e-7, 0.01
+"""Seconds of one core for a tick at all, for each of its voxels, and for a run or spin-up beside its ticks."""
+QUIET, DEEP, SCENE_TICKS = 0.6, 2.5, 12
+"""What a tick of bone alone is of one with tumour or drug, one in 3-D of one in 2-D, and how many take as long as the scene.
 
-Measured on lattices of 1,600 to 40,000 voxels with tumour on a busy core: good to a factor of two. Batches are
-sized by them, so they are numbers of the program and not of a machine.
+All measured in processor time (`python benchmarks/study_cost.py`; docs/studies.md says how good they are). Batches are sized
+by them, so they are numbers of the program and not of a machine.
 """
 LONGEST_BATCH_S, SHORTEST_BATCH_S, FEWEST_BATCHES = 20.0, 1.0, 200
 _MOST_SHOWN = 10
+_TOGETHER = ("migration.",)
+"""Parameters that the gate checks together with other keys; of all others it checks unit and range alone."""
 _WHOLE = "100 yr"
 
 
 @dataclass(frozen=True)
 class _Base:
-    """What all points of a study share: the experiment without its parameters, these, and where factors put their values."""
+    """What all points of a study share: the experiment, before any factor, and where factors put their values.
 
+    Attributes
+    ----------
+    experiment : Experiment
+    mapping : dict
+        The same as its file has it, without parameters.
+    digest : str
+        Hash of the values of its parameters.
+    keys : tuple
+        Of each factor its name and the keys that it moves.
+    """
+
+    experiment: Experiment
     mapping: dict[str, Any]
-    parameters: ParameterSet
+    digest: str
     keys: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
 
 
@@ -54,7 +75,9 @@ def _read_base(study: Study) -> _Base:
         del scene["seed"]  # bone that is made with the seed of the run is made anew for each; a seed of its own stays
     mapping |= {"scene": scene, "record": choose_record(study.experiment["record"], study.endpoints)}
     keys = [(f.name, tuple(find_keys(place, experiment.parameters) for place in f.places)) for f in study.factors]
-    return _Base(mapping, experiment.parameters, tuple(keys))
+    digest = hash_plain({name: entry.value for name, entry in experiment.parameters.items()})
+    experiment = build_experiment(mapping, study.name, parameters=experiment.parameters)
+    return _Base(experiment, mapping, digest, tuple(keys))
 
 
 def choose_record(record: Mapping[str, Any], endpoints: Sequence[Endpoint]) -> dict[str, Any]:
@@ -72,14 +95,19 @@ def build_point(study: Study, row: Mapping[str, Any]) -> Experiment:
         The gate refuses it.
     """
     base = _read_base(study)
+    moved = [
+        (keys, value) for name, places in base.keys
+        if (value := read_text(str(row[name])) if name in row else None) is not None  # one that is left out stays as it is
+        for keys in places
+    ]  # fmt: skip
+    if all(keys[0] == "override" and not keys[1].startswith(_TOGETHER) for keys, _ in moved):
+        with suppress(InputError):  # of which the gate says more
+            changes = {keys[1]: value for keys, value in moved}
+            return replace(base.experiment, parameters=base.experiment.parameters.override(changes))
     mapping = base.mapping
-    for name, places in base.keys:
-        value = read_text(str(row[name])) if name in row else None
-        if value is None:  # a factor that is left out stays as it is
-            continue
-        for keys in places:
-            mapping = put(mapping, keys, value)
-    return build_experiment(mapping, study.name, parameters=base.parameters)
+    for keys, value in moved:
+        mapping = put(mapping, keys, value)
+    return build_experiment(mapping, study.name, parameters=base.experiment.parameters)
 
 
 def take_run(point: Experiment, replicate: int, arm: str) -> Experiment:
@@ -102,13 +130,19 @@ def build_run(study: Study, design_row: Mapping[str, Any], replicate: int, arm: 
 # ---------------------------------------------------------------- what a run is
 
 
-def _digest_niche(point: Experiment) -> str:
-    """Return a hash of all that the state at time 0 follows from, but for seeds: of drugs, that they are there."""
+def _digest_niche(point: Experiment, base: _Base) -> str:
+    """Return a hash of all that the state at time 0 follows from, but for seeds: of drugs, how many there are."""
+    usual = base.experiment.parameters.entries
+    moved = {  # few of hundreds: hashing all of them takes longer than all other checks
+        name: entry.value for name, entry in point.parameters.entries.items()
+        if entry is not usual[name] and entry.value != usual[name].value
+    }  # fmt: skip
     scene = {key: value for key, value in write_model(point.scene).items() if key not in ("seed", "name", "title", "note")}
-    values = {name: entry.value for name, entry in point.parameters.items()}
+    if "file" in scene:  # of an image it counts what it holds, not where it is
+        scene["file"] = hash_image(Path(scene["file"]))
     return hash_plain([
-        values, scene, point.patient.mapping, point.population.model_dump(), point.tick_h, point.spin_up_h, point.switches,
-        list(point.drugs),
+        base.digest, moved, scene, point.patient.mapping, point.population.model_dump(), point.tick_h, point.spin_up_h,
+        point.switches, len(point.drugs),
     ])  # fmt: skip
 
 
@@ -155,6 +189,7 @@ class Points:
         The same of each arm's run.
     seeds : list of tuple
         Seed of the experiment, and that of its scene if it has one of its own.
+    voxels : list of int
     spin_up_s, run_s : list of float
         Predicted seconds of a spin-up and of an arm.
     """
@@ -162,6 +197,7 @@ class Points:
     spin_ups: list[str]
     arms: list[tuple[str, ...]]
     seeds: list[tuple[int, int | None]]
+    voxels: list[int]
     spin_up_s: list[float]
     run_s: list[float]
 
@@ -174,7 +210,7 @@ def survey_points(study: Study, design: pd.DataFrame) -> Points:
     ConfigError
         The gate refuses some; the message has their numbers.
     """
-    points, problems, refused = Points([], [], [], [], []), [], 0
+    points, problems, refused, base = Points([], [], [], [], [], []), [], 0, _read_base(study)
     for row in iterate_rows(study, design):
         try:
             point = build_point(study, row)
@@ -183,21 +219,32 @@ def survey_points(study: Study, design: pd.DataFrame) -> Points:
             if refused <= _MOST_SHOWN:
                 problems += [_tell_point(study, row, problem) for problem in error.problems]
             continue
-        niche = _digest_niche(point)
+        niche = _digest_niche(point, base)
         own = None if point.scene.seed == point.seed else point.scene.seed
         voxels = _count_voxels(point)
         points.spin_ups.append(_digest_plan(point, niche))
         points.arms.append(tuple(_digest_run(point, niche, arm) for arm in study.arms))
         points.seeds.append((point.seed, own))
-        tick_s = TICK_S + VOXEL_TICK_S * voxels
-        points.spin_up_s.append(RUN_S + tick_s * point.spin_up_h / point.tick_h)
-        points.run_s.append(RUN_S + tick_s * point.length_h / point.tick_h)
+        points.voxels.append(voxels)
+        spin_up_s, run_s = _predict_cost(point, voxels)
+        points.spin_up_s.append(spin_up_s)
+        points.run_s.append(run_s)
     if refused > _MOST_SHOWN:
-        more = f"{refused:,} of {len(design):,} points are refused, {_MOST_SHOWN} are told"
+        more = f"{refused:,} of {len(design):,} points that were tried are refused, {_MOST_SHOWN} are told"
         problems.append(Problem(study.name, None, None, "points", "range", more))
     if problems:
         raise ConfigError(problems)
     return points
+
+
+def _predict_cost(point: Experiment, voxels: int) -> tuple[float, float]:
+    """Return the seconds of one core for a spin-up, scene included, and for an arm; a row of the series is a quiet tick."""
+    tick_s = TICK_S + VOXEL_TICK_S * voxels
+    lively = point.population.dormant_dtc or point.population.cycling_dtc or any(a.regimen for a in point.arms.values())
+    deep = DEEP if len(getattr(point.scene, "size_um", ())) == 3 else 1.0
+    ticks, rows = point.length_h / point.tick_h, point.length_h / (point.record.series_h or math.inf)
+    spin_up_s = RUN_S + tick_s * (SCENE_TICKS + deep * QUIET * point.spin_up_h / point.tick_h)
+    return spin_up_s, RUN_S + tick_s * (deep * ticks * (1.0 if lively else QUIET) + rows * QUIET)
 
 
 def iterate_rows(study: Study, design: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -211,21 +258,23 @@ def _tell_point(study: Study, row: Mapping[str, Any], problem: Problem) -> Probl
     moved = [f for f in study.factors if any(place in problem.path for place in f.places)] or list(study.factors[:6])
     values = ", ".join(f"{factor.name} {row[factor.name]}" for factor in moved)
     message = f"{problem.path}: {problem.message}" if problem.path else problem.message
+    if study.design.kind == "table":
+        names = ", ".join(factor.name for factor in moved)
+        return place_row(show_path(Path(study.design.table)), row["point"], names, problem.code, f"{message} ({values})")
     return Problem(study.name, None, None, f"point {row['point']} ({values})", problem.code, message)
 
 
 def _count_voxels(point: Experiment) -> int:
     if isinstance(point.scene, GeneratedScene):
         return count_voxels(point.scene)
-    return _measure_image(str(point.scene.file), point.scene.voxel_um, point.scene.image_voxel_um, point.scene.threshold)
+    return _measure_image(hash_image(Path(point.scene.file)), tuple(point.scene.plain().items()))
 
 
 @lru_cache(maxsize=64)
-def _measure_image(file: str, voxel_um: float, image_voxel_um: float, threshold: float | None) -> int:
+def _measure_image(content: str, scene: tuple[tuple[str, Any], ...]) -> int:
     from niche_sim.scenes import load_mask
 
-    plain = {"file": file, "voxel": voxel_um, "image_voxel": image_voxel_um}
-    return int(load_mask(plain | ({} if threshold is None else {"threshold": threshold})).size)
+    return int(load_mask(dict(scene)).size)
 
 
 # ---------------------------------------------------------------- runs and batches
@@ -313,17 +362,31 @@ def _name_batch(number: int, runs: list[RunSpec]) -> Batch:
 # ---------------------------------------------------------------- what it takes
 
 ROW_BYTES, VALUE_BYTES, BATCH_BYTES = 90, 9, 8_000
-DRIVER_BYTES = 290 << 20
-"""Of the process that drives a study whose runs are in other processes, measured."""
+DRIVER_BYTES = 326_000_000
+"""Of the process that drives a study whose runs are in other processes, with their helper and without points; measured."""
 
 
-def forecast_memory(study: Study, design: pd.DataFrame, jobs: int, points: Points) -> int:
-    """Return the peak memory (bytes) of a study in `jobs` processes: the driver's, and each with its largest run."""
+def forecast_memory(
+    study: Study, design: pd.DataFrame, jobs: int, points: Points, *, together: bool = False
+) -> dict[str, int]:  # fmt: skip
+    """Return the peak memory (bytes) of the `driver` of a study, and of each `worker` with its largest run.
+
+    Parameters
+    ----------
+    jobs : int
+        Runs side by side.
+    together : bool
+        Whether they are in threads of the driver; there are no workers then.
+    """
     from niche_sim import plan
 
-    widest = max(range(len(points.run_s)), key=lambda i: points.run_s[i])
-    each = plan.forecast_memory(build_run(study, design.iloc[widest].to_dict(), 0, study.arms[0]), 1)
-    return DRIVER_BYTES + jobs * max(each, plan.INTERPRETER_BYTES)
+    widest = max(range(len(points.voxels)), key=lambda i: (points.voxels[i], points.run_s[i]))
+    run = build_run(study, design.iloc[widest].to_dict(), 0, study.arms[0])
+    niche = plan.forecast_niche(run, points.voxels[widest], 1)
+    tables = forecast_tables(len(design), len(study.factors), len(design) * len(study.arms) * study.replicates)
+    if together:
+        return {"driver": plan.INTERPRETER_BYTES + tables + jobs * niche, "worker": 0}
+    return {"driver": DRIVER_BYTES + tables, "worker": plan.ENGINE_BYTES + niche}
 
 
 def estimate(study: Study, design: pd.DataFrame, jobs: int = 1, points: Points | None = None) -> dict[str, Any]:
@@ -340,13 +403,14 @@ def estimate(study: Study, design: pd.DataFrame, jobs: int = 1, points: Points |
         starts = {run.spin_up: points.spin_up_s[run.point] for run in batch.runs}
         seconds += sum(starts.values()) + sum(points.run_s[run.point] for run in batch.runs)
         batches, unique = batches + 1, unique + len(batch.runs)
-    row = ROW_BYTES + VALUE_BYTES * len(study.endpoints)
+    row, memory = ROW_BYTES + VALUE_BYTES * len(study.endpoints), forecast_memory(study, design, jobs, points)
     return {
         "name": study.name, "kind": study.design.kind, "factors": len(study.factors), "points": len(design),
         "arms": len(study.arms), "replicates": study.replicates,
         "runs": len(design) * len(study.arms) * study.replicates, "unique_runs": unique, "batches": batches,
         "core_hours": seconds / 3600.0, "jobs": jobs, "hours": seconds / 3600.0 / min(jobs, batches),
-        "memory_bytes": forecast_memory(study, design, jobs, points),
+        "memory_bytes": memory["driver"] + min(jobs, batches) * memory["worker"], "driver_bytes": memory["driver"],
+        "worker_bytes": memory["worker"],
         "disk_bytes": int(unique * row + batches * BATCH_BYTES + design.memory_usage(index=False).sum() // 2),
     }  # fmt: skip
 
@@ -362,7 +426,8 @@ def describe_estimate(need: Mapping[str, Any]) -> list[str]:
         + (f", of which {same:,} are the same as others and run once" if same else ""),
         f"batches    {need['batches']:,}",
         f"time       about {_write_hours(need['core_hours'])} of one core, {_write_hours(need['hours'])} on {need['jobs']}",
-        f"memory     about {write_size(need['memory_bytes'])}",
+        f"memory     about {write_size(need['memory_bytes'])}: {write_size(need['driver_bytes'])}, and "
+        f"{write_size(need['worker_bytes'])} for each of {min(need['jobs'], need['batches'])} workers",
         f"disk       about {write_size(need['disk_bytes'])}",
     ]
 

@@ -45,9 +45,11 @@ class FactorModel(Strict):
 class EndpointModel(Strict):
     """A column of the table of results."""
 
-    column: Annotated[str, text(r"[A-Za-z][A-Za-z0-9_]{0,99}", "the name of a column of the series", 100)]
+    column: Annotated[
+        str, text(r"[A-Za-z][A-Za-z0-9_]*( *\+ *[A-Za-z][A-Za-z0-9_]*)*", "a column of the series, or a sum of some", 1000)
+    ]
     take: Annotated[
-        str, text(r"[a-z_]+(\([^()\n]{1,40}\))?", f"one of {', '.join(TAKES)}; the last two as first_above(10)", 100)
+        str, text(r"[a-z0-9_]+(\([^()\n]{1,40}\))?", f"one of {', '.join(TAKES)}; the last two as first_above(10)", 100)
     ] = "end"
 
 

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from niche_sim.errors import InputError
 
 KINDS = ("table", "grid", "latin_hypercube", "sobol_sequence", "morris", "saltelli")
 """Kinds of design."""
@@ -16,7 +18,7 @@ DISTRIBUTIONS = ("uniform", "loguniform", "normal", "lognormal", "triangular", "
 BUILT = "design.parquet"
 """The file beside a resolved study that holds its points."""
 
-TAKES = ("end", "start", "mean", "min", "max", "sum", "change", "first_above", "first_below")
+TAKES = ("end", "start", "mean", "log10_mean", "min", "max", "sum", "change", "first_above", "first_below")
 """What an endpoint takes of a column of the series; the last two have an argument and give a time in hours."""
 
 
@@ -154,12 +156,25 @@ class Study:
         }  # fmt: skip
 
     @property
-    def config_hash(self) -> str:
-        """SHA-256 of the resolved study as canonical JSON; of a table it counts what it holds, not where it is."""
-        resolved = self.resolved()
+    def image(self) -> Path | None:
+        """The image that the scene is read from, if it is."""
+        scene = self.experiment["scene"]
+        return Path(scene["file"]) if scene["kind"] == "image" else None
+
+    def identify(self) -> dict[str, Any]:
+        """Return what a study is: resolved, with what a table and an image hold in place of where they are."""
+        found = self.resolved()
         if self.design.kind == "table":
-            resolved["design"] = {"kind": "table", "sha256": self.design.table_hash}
-        return hash_plain(resolved)
+            found["design"] = {"kind": "table", "sha256": self.design.table_hash}
+        if self.image is not None:
+            scene = self.experiment["scene"] | {"file": hash_image(self.image)}
+            found["experiment"] = self.experiment | {"scene": scene}
+        return found
+
+    @property
+    def config_hash(self) -> str:
+        """SHA-256 of what the study is, as canonical JSON."""
+        return hash_plain(self.identify())
 
 
 class RunSpec(NamedTuple):
@@ -191,33 +206,32 @@ def hash_plain(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def hash_image(file: Path) -> str:
+    """Return the SHA-256 of the image of a scene; read again only if its file changed.
+
+    Raises
+    ------
+    InputError
+        It can no longer be read.
+    """
+    try:
+        state = file.stat()
+        return _hash_version(file, (state.st_ino, state.st_size, state.st_mtime_ns))
+    except OSError as error:
+        raise InputError(f"{file}: the image of the scene can no longer be read: {error.strerror}") from error
+
+
+@lru_cache(maxsize=64)
+def _hash_version(file: Path, version: tuple[int, ...]) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def write_number(value: float, unit: str) -> str | float | int:
     """Return a number with its unit as a file writes it; read again it is the same float."""
     if not unit:
         return value
     text = repr(float(value))
     return f"{text.removesuffix('.0')} {unit}"
-
-
-def load_study(path: str | os.PathLike[str], *, sets: Sequence[str] = ()) -> Study:
-    """Read, check and resolve a study.
-
-    Parameters
-    ----------
-    path : str or path
-        A study file.
-    sets : sequence of "name=value"
-        Replace keys of the study (``design.points``, ``replicates``) or of its experiment (``time.length``,
-        ``dormancy.exit_rate``).
-
-    Raises
-    ------
-    ConfigError
-        An InputError with all mistakes as `problems`.
-    """
-    from niche_sim.study.gate import read_study  # which reads YAML; workers never need it
-
-    return read_study(path, sets)
 
 
 def _write_take(endpoint: Endpoint) -> str:

@@ -3,7 +3,8 @@
     DIR/study.yaml        the study, every number resolved: a study file of its own
     DIR/study.json        the manifest: hashes of study, sources and the files here, versions, number of runs; sealed
     DIR/design.parquet    the points
-    DIR/index.parquet     every run that is planned, once: its key, what it is, the batch it is in
+    DIR/index.parquet     every combination of point, replicate and arm: the key of its run, and the batch that this is in
+    DIR/scene.*           the image of the scene, if it is read from one
     DIR/runs/*.parquet    the results, one file a batch, one row a run; any program may read them while the study runs
 
 The bytes of a batch follow from its runs alone: not from who ran it, when, or in which order. The name of its file ends in
@@ -16,11 +17,14 @@ import hashlib
 import io
 import json
 import os
+import re
+import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +32,22 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from niche_sim.errors import InputError
+from niche_sim.errors import InputError, ResourceError
 from niche_sim.store.folder import explain, fcntl, sync_folder, write_file
-from niche_sim.store.manifest import read_plain_file, seal, sha256
+from niche_sim.store.manifest import STUDY_NAME, read_plain_file, seal, sha256
 from niche_sim.store.reading import Problem
-from niche_sim.store.tables import digest_table, encode_table, unit_of
-from niche_sim.study.spec import Batch, RunSpec, Study, load_study
+from niche_sim.store.tables import digest_table, encode_table
+from niche_sim.study.endpoints import find_unit
+from niche_sim.study.gate import load_study
+from niche_sim.study.spec import Batch, RunSpec, Study
 from niche_sim.study.work import FAILED, Task, compare_versions, make_work
 
-STUDY_FORMAT, SCHEMA_VERSION, NAME = "niche_sim study", 1, "study.json"
+STUDY_FORMAT, SCHEMA_VERSION, NAME = "niche_sim study", 1, STUDY_NAME
 LOCK = ".lock"
 _CHECKSUM = 16  # digits of the SHA-256 in the name of a batch's file
-_OWN = {NAME, f".{NAME}.new", "study.yaml", "design.parquet", "index.parquet", "runs", LOCK}
+_RESULTS = re.compile(rf"(?P<batch>[0-9]+-[0-9a-f]+)-[0-9a-f]{{{_CHECKSUM}}}\.parquet")
+_IMAGES = {f"scene.{suffix}" for suffix in ("npy", "tif", "tiff", "png")}
+_OWN = {NAME, f".{NAME}.new", "study.yaml", "design.parquet", "index.parquet", "runs", LOCK, *_IMAGES}
 
 
 @dataclass(frozen=True)
@@ -77,17 +85,13 @@ def encode_batch(study: Study, frame: pd.DataFrame) -> bytes:
     fields = []
     for name in frame.columns:
         kind = {"point": pa.int64(), "replicate": pa.int64()}.get(name, pa.float64() if name in columns else pa.string())
-        fields.append(pa.field(name, kind, metadata={"unit": _unit(columns[name]) if name in columns else "name"}))
+        fields.append(pa.field(name, kind, metadata={"unit": find_unit(columns[name]) if name in columns else "name"}))
     table = pa.Table.from_pandas(frame, pa.schema(fields), preserve_index=False).replace_schema_metadata(
         {"study": study.name, "failed": str(int((frame["status"] == FAILED).sum()))}
     )
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
-
-
-def _unit(endpoint: Any) -> str:
-    return "h" if endpoint.take.startswith("first_") else unit_of(endpoint.column)
 
 
 class StudyFolder:
@@ -111,9 +115,10 @@ class StudyFolder:
         Raises
         ------
         InputError
-            Its file is not as it was written.
+            Its file, or the image of its scene, is not as it was written.
         """
-        self._read("study.yaml")
+        for name in {"study.yaml", *_IMAGES} & set(self.manifest["checksums"]):
+            self._read(name)
         return load_study(self.directory / "study.yaml")
 
     def load_design(self) -> pd.DataFrame:
@@ -121,12 +126,16 @@ class StudyFolder:
         return pd.read_parquet(io.BytesIO(self._read("design.parquet")))
 
     def load_index(self) -> pd.DataFrame:
-        """Return every planned run once: batch, name, number, point, replicate, arm, key, spin_up."""
+        """Return a row for every point, replicate and arm: batch, name, first, number, point, replicate, arm, key, spin_up.
+
+        Rows of one key are one run; the results have it under the place of that which is `first`.
+        """
         return pd.read_parquet(io.BytesIO(self._read("index.parquet")))
 
     def list_batches(self) -> Iterator[Batch]:
         """Yield the batches, in order."""
-        for (number, name), rows in self.load_index().groupby(["batch", "name"], sort=True):
+        index = self.load_index()
+        for (number, name), rows in index[index["first"]].groupby(["batch", "name"], sort=True):
             specs = rows[list(RunSpec._fields)].itertuples(index=False, name=None)
             yield Batch(int(number), tuple(RunSpec(*spec) for spec in specs), str(name))
 
@@ -147,19 +156,43 @@ class StudyFolder:
         differing = compare_versions(self.manifest["sources"], self.manifest["versions"])
         if differing:
             raise InputError(
-                f"{self.directory}: was begun with other versions: {', '.join(differing)}; go on with those, or name "
-                "another --out"
+                f"{self.directory}: was begun with other versions: {', '.join(differing)}; go on with those, or begin anew: "
+                f"`niche-sim study {self.directory / 'study.yaml'} --out ANOTHER`"
             )
 
     # ---------------------------------------------------------------- results
 
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        names = pq.read_table(io.BytesIO(self._read("index.parquet")), columns=["name"])["name"]
+        return frozenset(names.unique().to_pylist())
+
+    def _scan(self) -> tuple[dict[str, list[Path]], list[str]]:
+        """Return the files of results by the name of their batch, and names of all else; opens nothing.
+
+        Hidden files, such as those that a driver is writing, are neither.
+        """
+        known, found, strange = self._names, dict[str, list[Path]](), list[str]()
+        entries = sorted(os.scandir(self.runs), key=lambda entry: entry.name) if self.runs.is_dir() else []
+        for entry in entries:
+            match = _RESULTS.fullmatch(entry.name)
+            if match and match["batch"] in known and entry.is_file(follow_symlinks=False):
+                found.setdefault(match["batch"], []).append(Path(entry.path))
+            elif not entry.name.startswith("."):
+                strange.append(entry.name)
+        return found, strange
+
     def list_files(self) -> dict[str, list[Path]]:
-        """Return the files of results by the name of their batch: one each, unless something is wrong."""
-        found: dict[str, list[Path]] = {}
-        for path in sorted(self.runs.glob("*.parquet")):
-            if not path.name.startswith("."):
-                found.setdefault(path.stem.rpartition("-")[0], []).append(path)
-        return found
+        """Return the files of results by the name of their batch: one each, unless something is wrong.
+
+        Regular files with the name of a batch alone: of pipes, links, copies and what else lies there nothing is read.
+
+        Raises
+        ------
+        InputError
+            The index, which knows the batches, is not as it was written.
+        """
+        return self._scan()[0]
 
     def missing(self, batches: Iterable[Batch], retry_failed: bool = False) -> Iterator[Batch]:
         """Yield the batches without a sound file; with `retry_failed` also those in which runs failed."""
@@ -178,12 +211,13 @@ class StudyFolder:
         ResourceError
             The disk is full or refuses; what is there already stays.
         """
-        path = self.runs / f"{batch.name}-{sha256(content)[:_CHECKSUM]}.parquet"
+        path = self.runs / f"{batch.name}-{_mark(batch.name, content)}.parquet"
         fresh = self.runs / f".{path.name}.new"
         try:
             write_file(fresh, content)
             for old in self.runs.glob(f"{batch.name}-*.parquet"):  # damaged, or with runs that failed
-                old.unlink()
+                if _RESULTS.fullmatch(old.name) and _is_plain(old):
+                    old.unlink()
             os.replace(fresh, path)
             sync_folder(self.runs)
         except OSError as error:
@@ -192,8 +226,8 @@ class StudyFolder:
             fresh.unlink(missing_ok=True)
 
     def status(self) -> Status:
-        """Return how far the study is, from its files alone."""
-        files = [path for paths in self.list_files().values() for path in paths[:1]]
+        """Return how far the study is, from its files alone; a batch with two files of results is run again."""
+        files = [paths[0] for paths in self.list_files().values() if len(paths) == 1]
         counts, began, recent, last = [0, 0], self._find_begin(), 0, 0.0
         for path in files:
             try:
@@ -224,17 +258,18 @@ class StudyFolder:
                 self._read(name)
             except InputError as error:
                 problems.append(Problem(name, str(error).removeprefix(f"{self.directory / name}: ")))
-        known = None if problems else {batch.name for batch in self.list_batches()}
-        for name, paths in self.list_files().items():
+        try:
+            files, strange = self._scan()
+        except InputError:  # the index was changed, which is said; without it nobody knows what belongs
+            return problems
+        again = f"`niche-sim resume {self.directory}` runs its batch again"
+        for paths in files.values():
             for path in paths:
-                place, damage = f"runs/{path.name}", _find_damage(path)
-                if damage:
-                    problems.append(Problem(place, f"{damage}; `niche-sim resume {self.directory}` runs its batch again"))
-                elif known is not None and name not in known:
-                    problems.append(Problem(place, "does not belong to this study"))
-                elif len(paths) > 1:
-                    problems.append(Problem(place, "is one of several results of the same batch"))
-        return problems
+                damage = _find_damage(path)
+                if damage or len(paths) > 1:
+                    message = damage or "is one of several results of the same batch"
+                    problems.append(Problem(f"runs/{path.name}", f"{message}; {again}"))
+        return problems + [Problem(f"runs/{name}", "does not belong to this study; remove it") for name in strange]
 
     def hash(self) -> str:
         """Return the SHA-256 over the study, its points and the values of all its rows.
@@ -267,7 +302,7 @@ class StudyFolder:
 
     def find_driver(self) -> int | None:
         """Return the number of the living process that drives this study, if any."""
-        if fcntl is None:
+        if fcntl is None or not _is_plain(self.directory / LOCK):
             return None
         try:
             handle = os.open(self.directory / LOCK, os.O_RDONLY)
@@ -277,9 +312,16 @@ class StudyFolder:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return None
         except OSError as error:
-            return int(_read_lock(self.directory).get("pid", 0)) if error.errno in (errno.EAGAIN, errno.EACCES) else None
+            pid = _read_lock(self.directory).get("pid")
+            held = error.errno in (errno.EAGAIN, errno.EACCES)
+            return (pid if isinstance(pid, int) else 0) if held else None
         finally:
             os.close(handle)
+
+
+def _mark(name: str, content: bytes) -> str:
+    """Return the checksum of a batch's file: of its content under the name of its batch, so that no other can stand in."""
+    return sha256(f"{name} ".encode() + content)[:_CHECKSUM]
 
 
 def _find_damage(path: Path) -> str | None:
@@ -288,7 +330,8 @@ def _find_damage(path: Path) -> str | None:
         content = read_plain_file(path)
     except InputError as error:
         return str(error).removeprefix(f"{path}: ")
-    if sha256(content)[:_CHECKSUM] != path.stem.rpartition("-")[2]:
+    name, _, mark = path.stem.rpartition("-")
+    if mark != _mark(name, content):
         return "was changed after it was written (its checksum does not match its name)"
     return None
 
@@ -297,17 +340,27 @@ def _count_failed(path: Path) -> int:
     return int(pq.read_metadata(path).metadata[b"failed"])
 
 
+def _is_plain(path: Path) -> bool:
+    """Tell whether a path is a regular file; to open another, a pipe, might wait for ever."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
 def _read_lock(directory: Path) -> dict[str, Any]:
     try:
-        found = json.loads((directory / LOCK).read_bytes())
+        found = json.loads(read_plain_file(directory / LOCK))
         return found if isinstance(found, dict) else {}
-    except (OSError, ValueError):
+    except (InputError, ValueError):
         return {}
 
 
 @contextmanager
-def lock_folder(directory: Path) -> Iterator[None]:
+def lock_folder(directory: Path) -> Iterator[Callable[[], None]]:
     """Be the only driver of a folder, which is made if it is not there; the lock of a driver that is dead is free.
+
+    What it yields refuses to go on when the folder is no longer the one that was locked.
 
     Raises
     ------
@@ -319,18 +372,33 @@ def lock_folder(directory: Path) -> Iterator[None]:
     directory = Path(directory)
     _check_place(directory)
     path = directory / LOCK
+    if os.path.lexists(path) and not _is_plain(path):
+        raise InputError(f"{path}: not a plain file; remove it")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o644)
     except OSError as error:
         raise explain(error, path) from error
+
+    def check() -> None:
+        try:
+            if os.path.samestat(os.stat(path), os.fstat(handle)):
+                return
+        except OSError:
+            pass
+        raise ResourceError(f"{directory}: was moved or removed while the study ran; what was written is where it went")
+
     try:
         _take(handle, directory)
-        os.truncate(handle, 0)
-        os.write(handle, json.dumps({"pid": os.getpid(), "began": time.time()}).encode())
-        for left in directory.glob("runs/.*.new"):  # of a driver that was killed
-            left.unlink()
-        yield
+        try:
+            os.truncate(handle, 0)
+            os.write(handle, json.dumps({"pid": os.getpid(), "began": time.time()}).encode())
+            for left in directory.glob("runs/.*.new"):  # of a driver that was killed
+                if _is_plain(left):
+                    left.unlink()
+        except OSError as error:
+            raise explain(error, path) from error
+        yield check
     finally:
         os.close(handle)  # and with it the lock; the file stays, for the rate of a study that is over
 
@@ -368,14 +436,19 @@ def open_folder(directory: Path) -> StudyFolder:
     """
     directory = Path(directory)
     if not directory.is_dir():
-        raise InputError(f"{directory}: no such folder")
+        found = "is a file, not the folder of a study" if directory.exists() else "no such folder"
+        raise InputError(f"{directory}: {found}")
     path = directory / NAME
+    if not path.exists() and (directory / LOCK).is_file():
+        again = f"`niche-sim study STUDY --out {directory}` makes it"
+        raise InputError(f"{directory}: a study was about to begin here, but its manifest is not there yet; {again}")
     if not path.exists():
         raise InputError(f"{directory}: not the folder of a study: it has no {NAME}")
     content = read_plain_file(path)
     try:
         manifest = json.loads(content)
         sealed = isinstance(manifest, dict) and manifest.get("format") == STUDY_FORMAT and seal(manifest) == content
+        sealed = sealed and _is_whole(manifest)
     except (ValueError, RecursionError):
         sealed = False
     if not sealed:
@@ -386,7 +459,42 @@ def open_folder(directory: Path) -> StudyFolder:
     return StudyFolder(directory, manifest)
 
 
-def begin_folder(directory: Path, study: Study, design: pd.DataFrame, batches: Iterable[Batch]) -> StudyFolder:
+def _is_whole(manifest: dict[str, Any]) -> bool:
+    """Tell whether a manifest has what every manifest has; one that was made by hand may not."""
+    counts, texts = ("planned", "batches", "points", "schema_version"), ("name", "config_hash", "design_hash", "sources")
+    files = manifest.get("checksums")
+    return (
+        all(isinstance(manifest.get(name), int) for name in counts)
+        and all(isinstance(manifest.get(name), str) for name in texts)
+        and isinstance(manifest.get("versions"), dict) and isinstance(files, dict)
+        and all(name in _OWN and isinstance(digest, str) for name, digest in files.items())
+    )  # fmt: skip
+
+
+def find_folder(directory: Path, study: Study) -> StudyFolder | None:
+    """Return the folder of a study that has been begun, or None if it can be made there.
+
+    Raises
+    ------
+    InputError
+        The folder holds something else, another study, or was begun with other versions.
+    """
+    directory = Path(directory)
+    if not is_study(directory):
+        _check_place(directory)
+        return None
+    folder = open_folder(directory)
+    if folder.manifest["config_hash"] != study.config_hash:
+        raise InputError(_tell_difference(folder, study))
+    folder.check_versions()
+    folder.load_index()  # and the design beside it: what was changed is said before anything runs
+    folder.load_design()
+    return folder
+
+
+def begin_folder(
+    directory: Path, study: Study, design: pd.DataFrame, batches: Iterable[Batch], planned: Iterable[RunSpec]
+) -> StudyFolder:
     """Make the folder of a study, or return that which is there if it is of the same study and versions.
 
     Parameters
@@ -397,6 +505,8 @@ def begin_folder(directory: Path, study: Study, design: pd.DataFrame, batches: I
         Its points.
     batches : iterable of Batch
         All of them; taken only if the folder is made.
+    planned : iterable of RunSpec
+        Every run, those of equal keys too; taken likewise.
 
     Raises
     ------
@@ -405,31 +515,27 @@ def begin_folder(directory: Path, study: Study, design: pd.DataFrame, batches: I
     ResourceError
         The disk is full or refuses.
     """
-    directory = Path(directory)
-    if is_study(directory):
-        folder = open_folder(directory)
-        if folder.manifest["config_hash"] != study.config_hash:
-            raise InputError(_tell_difference(folder, study))
-        folder.check_versions()
-        return folder
-    _check_place(directory)
-    return _make_folder(directory, study, design, batches)
+    return find_folder(directory, study) or _make_folder(Path(directory), study, design, batches, planned)
 
 
-def _make_folder(directory: Path, study: Study, design: pd.DataFrame, batches: Iterable[Batch]) -> StudyFolder:
-    from niche_sim.store.writing import dump_yaml
+def _make_folder(
+    directory: Path, study: Study, design: pd.DataFrame, batches: Iterable[Batch], planned: Iterable[RunSpec]
+) -> StudyFolder:
+    from niche_sim.store.writing import bundle_image, dump_yaml
 
-    rows = [(batch.number, batch.name, *run) for batch in batches for run in batch.runs]
-    index = pd.DataFrame(rows, columns=["batch", "name", *RunSpec._fields])
-    files = {
-        "study.yaml": dump_yaml(_localise(study)), "design.parquet": encode_table(design),
+    homes = {run.key: (batch.number, batch.name, run.number) for batch in batches for run in batch.runs}
+    rows = [(*homes[run.key][:2], homes[run.key][2] == run.number, *run) for run in planned]
+    index = pd.DataFrame(rows, columns=["batch", "name", "first", *RunSpec._fields])
+    experiment, image = bundle_image(study.experiment)
+    files = image | {
+        "study.yaml": dump_yaml(_localise(replace(study, experiment=experiment))), "design.parquet": encode_table(design),
         "index.parquet": encode_table(index),
     }  # fmt: skip
     work = make_work(study)
     manifest = {
         "format": STUDY_FORMAT, "schema_version": SCHEMA_VERSION, "name": study.name, "title": study.title,
         "config_hash": study.config_hash, "design_hash": digest_table(design).hex(), "points": len(design),
-        "planned": len(index), "batches": int(index["batch"].nunique()), "sources": work.sources, "versions": work.versions,
+        "planned": len(homes), "batches": int(index["batch"].nunique()), "sources": work.sources, "versions": work.versions,
         "begun_utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "checksums": {name: sha256(content) for name, content in files.items()},
     }  # fmt: skip
@@ -452,11 +558,15 @@ def _localise(study: Study) -> dict[str, Any]:
 
 def _tell_difference(folder: StudyFolder, study: Study) -> str:
     """Say in which places the study of a folder is another."""
-    theirs, ours = _flatten(folder.load_study().resolved()), _flatten(study.resolved())
+    theirs, ours = _flatten(folder.load_study().identify()), _flatten(study.identify())
     places = [name for name in dict.fromkeys([*ours, *theirs]) if theirs.get(name) != ours.get(name)]
-    told = [f"{name} {theirs.get(name, 'absent')} -> {ours.get(name, 'absent')}" for name in places[:5]]
+    words = {
+        "experiment.scene.file": f"SHA-256 of the image {study.image}",
+        "design.sha256": f"SHA-256 of the table {study.design.table}",
+    }  # fmt: skip
+    told = [f"{words.get(name, name)} {theirs.get(name, 'absent')} -> {ours.get(name, 'absent')}" for name in places[:5]]
     more = f" and {len(places) - 5} more" if len(places) > 5 else ""
-    return f"{folder.directory}: holds another study: {', '.join(told) or 'its table'}{more}; name another --out"
+    return f"{folder.directory}: holds another study: {', '.join(told)}{more}; name another --out"
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

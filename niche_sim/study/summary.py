@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from niche_sim.errors import InputError
 from niche_sim.study import indices
-from niche_sim.study.estimates import average_replicates, estimate_rows, find_interval, resample
+from niche_sim.study.estimates import average_replicates, estimate_rows, find_interval, resample, square_error
 from niche_sim.study.results import COUNTS, FAILED, StudyResults, count_runs, tell_counts
 from niche_sim.study.trends import compare_ends
 
@@ -77,6 +78,10 @@ def tabulate_contrasts(results: StudyResults) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
+ROUNDING = 1e-12  # a part of the variance that is smaller is none
+SAMPLED = ("latin_hypercube", "sobol_sequence", "morris", "saltelli")
+"""Designs whose points are a sample of a law; those of the others are just those points."""
+
 # Noise apart from parameters ---------------------------------------------------------------------------------------------
 
 
@@ -92,7 +97,8 @@ def _components(counts: np.ndarray, y: np.ndarray) -> np.ndarray:
     left = (total - correction - between - seeds) / ((points - 1) * (replicates - 1))
     of_points = (between / (points - 1) - left) / replicates
     of_seeds = (seeds / (replicates - 1) - left) / points
-    return np.asarray(np.maximum(np.column_stack([of_points, of_seeds, left]), 0.0))
+    parts = np.column_stack([of_points, of_seeds, left])
+    return np.where(parts > ROUNDING * np.abs(parts).sum(axis=1, keepdims=True), parts, 0.0)
 
 
 def split_variance(y: np.ndarray, cluster: np.ndarray | None = None, seed: int = 0) -> dict[str, float]:
@@ -145,14 +151,44 @@ def _describe(results: StudyResults, endpoint: str, label: str, arms: tuple[str,
     return {"endpoint": endpoint, "unit": results.unit(endpoint), "response": label, **counts}
 
 
-def _average_points(y: np.ndarray, cluster: np.ndarray) -> dict[str, float]:
-    """Return mean and standard deviation over points, and the interval of the mean from clusters of points."""
+def average_points(
+    y: np.ndarray, cluster: np.ndarray, rest: float, *, sampled: bool, own_seeds: bool
+) -> dict[str, float]:
+    """Return mean and standard deviation over points, and the interval of the mean.
+
+    The variance of the mean is the sum of what choosing the points does (of clusters of points, where they are a sample) and
+    of what the seeds do, which all points share: that between the means of the replicates. What is left, chance of each
+    run, is in both, and is taken off once. The interval is Student's with the degrees of freedom of Satterthwaite (1946).
+    With one replicate what seeds do is not known, and there is no interval.
+
+    Parameters
+    ----------
+    y : ndarray, shape (points, replicates)
+    cluster : ndarray of int, shape (points,)
+        Points that were drawn together.
+    rest : float
+        The variance that is left, of `split_variance`; NaN if that is not known.
+    sampled : bool
+        Whether points are a sample of a law; if not, the mean is one over just these points.
+    own_seeds : bool
+        Whether points have seeds of their own, which is then part of how they differ.
+    """
     mean = average_replicates(y)
-    there = np.isfinite(mean)
-    over = estimate_rows(mean[None, :]).iloc[0]
+    there, complete = np.isfinite(mean), np.isfinite(y).all(axis=1)
+    over, replicates = estimate_rows(mean[None, :]).iloc[0], y.shape[1]
     groups = pd.Series(mean[there]).groupby(cluster[there]).mean().to_numpy()
-    by_cluster = estimate_rows(groups[None, :]).iloc[0]
-    half = by_cluster["high"] - by_cluster["mean"]
+    parts = []
+    if (sampled or own_seeds) and len(groups) > 1:
+        parts.append((square_error(groups[None, :])[0], len(groups) - 1))
+    if not own_seeds:
+        by_seed = y[complete].mean(axis=0) if complete.any() else np.full(replicates, np.nan)
+        parts.append((square_error(by_seed[None, :])[0], replicates - 1))
+    total, freedom = sum(part for part, _ in parts) if parts else np.nan, 1.0
+    if total > 0:
+        freedom = total**2 / sum(part**2 / number for part, number in parts)
+        if len(parts) == 2 and np.isfinite(rest):
+            total = max(total - rest / (complete.sum() * replicates), *(part for part, _ in parts))
+    half = stats.t.ppf(0.975, freedom) * np.sqrt(total)
     return {
         "points": int(over["values"]), "mean": over["mean"], "sd": over["sd"], "low": over["mean"] - half,
         "high": over["mean"] + half,
@@ -161,12 +197,17 @@ def _average_points(y: np.ndarray, cluster: np.ndarray) -> dict[str, float]:
 
 def tabulate_responses(results: StudyResults) -> pd.DataFrame:
     """Return mean over points with interval, and the split of the variance, of each endpoint by arm and by difference."""
-    rows = []
+    rows, kind = [], results.study.design.kind
     for endpoint in results.endpoints:
         for label, arms in results.responses.items():
-            y = results.response(endpoint, label)
-            split = split_variance(y, results.cluster, results.study.design.seed)
-            rows.append({**_describe(results, endpoint, label, arms), **_average_points(y, results.cluster), **split})
+            y, cluster = results.response(endpoint, label), results.cluster
+            if kind not in ("morris", "saltelli"):  # of which trajectories and blocks count, not points
+                once = results.distinct(label)
+                y, cluster = y[once], cluster[once]
+            own = results.own_seeds
+            split = split_variance(y[:, :1] if own else y, cluster, results.study.design.seed)
+            means = average_points(y, cluster, split["variance_rest"], sampled=kind in SAMPLED, own_seeds=own)
+            rows.append({**_describe(results, endpoint, label, arms), **means, **split})
     return pd.DataFrame(rows).astype({"points": int, "points_complete": int})
 
 
@@ -176,18 +217,21 @@ def tabulate_indices(results: StudyResults) -> tuple[dict[str, pd.DataFrame], li
     Morris of trajectories, sobol of a Saltelli design; prcc and tornado of points that were drawn independently. A row an
     endpoint, response (an arm, or the difference of two) and factor.
     """
-    design, x, apart, ordered = results.study.design, results.matrix(), results.independent, results.ordered
+    design, x = results.study.design, results.matrix()
     parts: dict[str, list[pd.DataFrame]] = {}
-    words = ", ".join(name for name, known in zip(results.factors, ordered) if not known)
+    words = ", ".join(name for name, known in zip(results.factors, results.ordered) if not known)
     notes = [f"{words}: words have no order, so that rank correlations and tornado leave them out."] if words else []
+    if results.study.replicates == 1 and not results.own_seeds:
+        notes.append("All points have one seed: what it does to all alike is not known, so that means have no interval.")
     for endpoint in results.endpoints:
         for label, arms in results.responses.items():
-            y = results.response(endpoint, label)
+            y, ordered = results.response(endpoint, label), results.ordered & results.reach(label)
+            apart = results.independent & results.distinct(label)
             if not np.isfinite(y).any():
                 notes.append(f"{endpoint}, {label}: no run has a value.")
             found = {}
             if apart.any() and ordered.any():
-                found["tornado"] = _spread_out(compare_ends(x[apart][:, ordered], y[apart]), ordered)
+                found["tornado"] = _write_ends(results, _spread_out(compare_ends(x[apart][:, ordered], y[apart]), ordered))
             if design.kind == "morris":
                 found["morris"] = indices.screen(x, y, design.levels, design.seed)
             elif design.kind == "saltelli":
@@ -210,6 +254,19 @@ def tabulate_indices(results: StudyResults) -> tuple[dict[str, pd.DataFrame], li
 def _spread_out(table: pd.DataFrame, ordered: np.ndarray) -> pd.DataFrame:
     """Return a table of the ordered factors with empty rows for the others."""
     return table.set_index(np.flatnonzero(ordered)).reindex(range(len(ordered))).fillna({"points": 0})
+
+
+def _write_ends(results: StudyResults, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a tornado with both ends of each factor as texts too: a word, or a number with its unit."""
+    held = [(results.find_words(factor.name), factor.unit) for factor in results.study.factors]
+    texts = {
+        f"end_{end}": [
+            "" if np.isnan(value) else words.get(value, f"{value:.6g} {unit}".rstrip())
+            for (words, unit), value in zip(held, table[f"value_{end}"].tolist())
+        ]
+        for end in ("low", "high")
+    }
+    return table.assign(**texts)
 
 
 def _lead(table: pd.DataFrame, about: Mapping[str, Any], **named: Sequence[str]) -> pd.DataFrame:

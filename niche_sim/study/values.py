@@ -17,7 +17,7 @@ from niche_sim.units import convert, express, split
 _DIGITS = 9
 
 Value = tuple[str, float]
-"""A value as a file writes it, and as a number in the unit of its factor (of words: its place in the list)."""
+"""A value as a file writes it, and as a number in the unit of its factor (of words: as `number_word` has it)."""
 
 
 def list_levels(factor: Factor) -> list[Value]:
@@ -85,7 +85,12 @@ def _round(factor: Factor, value: float) -> Value:
 
 def _write_choice(factor: Factor, index: int) -> Value:
     value = factor.values[index]
-    return write_text(value), express_value(value, factor.unit) if not math.isnan(factor.low) else float(index)
+    return write_text(value), number_word(factor, index) if math.isnan(factor.low) else express_value(value, factor.unit)
+
+
+def number_word(factor: Factor, index: int) -> float:
+    """Return the number of a word of a factor: its place in the list; of true and false, whatever their order, 1 and 0."""
+    return float(factor.values[index] if all(isinstance(value, bool) for value in factor.values) else index)
 
 
 def write_text(value: Any) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from niche_sim.errors import InputError, Interrupted, NicheSimError
+from niche_sim.study.endpoints import split_column
 from niche_sim.study.spec import Batch, Endpoint, RunSpec, Study
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def fail_batch(study: Study, task: Task, error: Exception) -> pd.DataFrame:
 def tell(error: Exception) -> str:
     """Return an error in one line."""
     said = str(error) if isinstance(error, NicheSimError) else f"{type(error).__name__}: {error}"
-    return " ".join(said.split())[:_LONGEST_ERROR]
+    return " ".join(said.split()).encode(errors="replace").decode()[:_LONGEST_ERROR]
 
 
 def _write_row(run: RunSpec, status: str, error: str = "") -> dict[str, Any]:
@@ -227,10 +228,17 @@ def measure(result: "ArmResult", endpoints: Iterable[Endpoint]) -> dict[str, flo
     """Return the endpoints of an arm.
 
     `end` and `start` are the last and first row of the series, `change` their difference; `mean`, `min`, `max` and `sum` go
-    over the rows that have a number; `first_above(x)` and `first_below(x)` are the time (h) of the first such row, or NaN.
+    over the rows that have a number; `log10_mean` is the decimal logarithm of their mean, NaN if that is not positive;
+    `first_above(x)` and `first_below(x)` are the time (h) of the first such row, or NaN.
     """
     times = result.series["time_h"].to_numpy()
-    return {end.name: _take(end, times, result.series[end.column].to_numpy(dtype=float)) for end in endpoints}
+    return {end.name: _take(end, times, _add(result.series, end.column)) for end in endpoints}
+
+
+def _add(series: pd.DataFrame, column: str) -> np.ndarray:
+    """Return the sum of the columns of an endpoint, row by row, in their order."""
+    first, *others = (series[name].to_numpy(dtype=float) for name in split_column(column))
+    return sum(others, first)
 
 
 def _take(endpoint: Endpoint, times: np.ndarray, values: np.ndarray) -> float:
@@ -249,4 +257,6 @@ def _take(endpoint: Endpoint, times: np.ndarray, values: np.ndarray) -> float:
     if take in ("min", "max"):
         return float(there.min() if take == "min" else there.max())
     total = math.fsum(there)  # exact: numpy adds in an order that depends on the processor
+    if take == "log10_mean":
+        return round(math.log10(total / len(there)), 12) if total > 0.0 else float("nan")  # the last bits are the library's
     return total / len(there) if take == "mean" else total

@@ -1,6 +1,7 @@
 """What all figures share: labels of times and regimens, the style, titles and legends."""
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,12 @@ STYLE = {
     "xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelsize": 9, "ytick.labelsize": 9, "axes.titleweight": "bold",
     "axes.formatter.use_mathtext": False, "figure.facecolor": "white", "savefig.facecolor": "white",
 }  # fmt: skip
+
+
+def name_number(value: float, digits: int = 3) -> str:
+    """Return a number with some significant digits, without exponent from 0.0001 to a million: 0.00125, 3,200, 2.5e+07."""
+    short = f"{value:.{digits}g}"
+    return f"{Decimal(short):,f}" if 1e-4 <= abs(value) < 1e6 else short
 
 
 def name_time(hours: float) -> str:

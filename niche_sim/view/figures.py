@@ -33,6 +33,21 @@ FORMATS = ("png", *VECTOR)
 DEFAULT_FORMATS, DEFAULT_DPI = ("png", "svg"), 150
 
 
+def read_formats(text: str) -> tuple[str, ...]:
+    """Return the formats of figures that a list such as "png,svg" names.
+
+    Raises
+    ------
+    InputError
+        There is no such format.
+    """
+    names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",")))
+    for name in names:
+        if name not in FORMATS:
+            raise InputError(f"--format: no format {name!r}; there is {', '.join(FORMATS)}")
+    return names
+
+
 def draw_figures(
     result_dir: Path, *, formats: Sequence[str] = DEFAULT_FORMATS, dpi: int = DEFAULT_DPI, only: Sequence[str] = (),
     out: Path | None = None,

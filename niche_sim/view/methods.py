@@ -39,17 +39,23 @@ def write_methods(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def print_methods(manifest: Mapping[str, Any], width: int = 100) -> str:
-    """Return the methods as plain text, a paragraph under each heading."""
-    return "\n\n".join(f"{heading}\n{fill(text, width)}" for heading, text in write_methods(manifest)) + "\n"
+    """Return the methods of a run or a cohort as plain text, a paragraph under each heading."""
+    return print_paragraphs(write_methods(manifest), width)
 
 
-def _join(words: Iterable[str]) -> str:
+def print_paragraphs(parts: Iterable[tuple[str, str]], width: int = 100) -> str:
+    """Return paragraphs as plain text, each under its heading."""
+    return "\n\n".join(f"{heading}\n{fill(text, width)}" for heading, text in parts) + "\n"
+
+
+def join(words: Iterable[str]) -> str:
     """Return words as a list in a sentence: "a", "a and b", "a, b and c"."""
     *first, last = list(words) or ["nothing"]
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """Return a number of things in words: "one arm", "24 points"."""
     words = NUMBERS[number] if number < len(NUMBERS) else f"{number:,}"
     return f"{words} {noun}{'' if number == 1 else 's'}"
 
@@ -110,11 +116,11 @@ def _tell_patient(patient: Mapping[str, Any]) -> str:
         elif isinstance(leaf, list):
             first, last = leaf[0], leaf[-1]
             course = f"from {first['value']} at {first['from']} to {last['value']} at {last['from']}"
-            told.append(f"{name} {course} in {_count(len(leaf), 'point')}")
+            told.append(f"{name} {course} in {count(len(leaf), 'point')}")
     model = patient.get("bone_model")
     driven = f" Bone was driven by the model in SBML {model['sbml']}." if model else ""
     title = f" ({patient['title'][:1].lower()}{patient['title'][1:]})" if patient.get("title") else ""
-    return f"The patient was {patient['name']}{title}: {_join(told)}.{driven}"
+    return f"The patient was {patient['name']}{title}: {join(told)}.{driven}"
 
 
 def _tell_tumour(manifest: Mapping[str, Any]) -> str:
@@ -122,7 +128,7 @@ def _tell_tumour(manifest: Mapping[str, Any]) -> str:
     seeded = {name: about["population"][f"{name}_dtc"] for name in ("dormant", "cycling")}
     cells = [f"{number} {name}" for name, number in seeded.items() if number]
     founders = sum(seeded.values())
-    first = f"At time 0, {_join(cells)} DTC{'s' if founders > 1 else ''} were placed, each the founder of a clone."
+    first = f"At time 0, {join(cells)} DTC{'s' if founders > 1 else ''} were placed, each the founder of a clone."
     first = first if cells else "No tumour cells were placed at time 0."
     on = about["switches"]
     if manifest["format"] == COHORT_FORMAT or not (on["mutation"] and on["division"]):
@@ -132,7 +138,7 @@ def _tell_tumour(manifest: Mapping[str, Any]) -> str:
         "resistant to chemotherapy": held["resistance_probability"], "adapted to bone": held["adaptation_probability"]
     }  # fmt: skip
     traits = [f"{trait} with probability {leaf['value']}" for trait, leaf in chances.items() if float(leaf["value"]) > 0]
-    subclones = f" A daughter of a division became {_join(traits)} and handed this on (subclones)." if traits else ""
+    subclones = f" A daughter of a division became {join(traits)} and handed this on (subclones)." if traits else ""
     return first + subclones
 
 
@@ -141,12 +147,12 @@ def _tell_cohort(manifest: Mapping[str, Any]) -> str:
         f"{entry['name']} (CV {entry['cv']}, {entry.get('distribution', 'lognormal')})"
         for entry in manifest["configuration"].get("spread", ())
     ]
-    differed = f"differed in {_join(spread)}, and by chance" if spread else "differed by chance alone"
-    niches, baseline = _count(manifest["niches"], "independent niche"), _span(f"{manifest['baseline_h']} h")
+    differed = f"differed in {join(spread)}, and by chance" if spread else "differed by chance alone"
+    niches, baseline = count(manifest["niches"], "independent niche"), _span(f"{manifest['baseline_h']} h")
     women = f" Each patient stood for {manifest['tumours']} women of her bone with tumours of their own: the tumour cells "
     women += "of the niches were sentinels, to whom nothing happens, and lesions were drawn from the hazards that these met."
     return (
-        f"A cohort of {_count(manifest['patients'], 'patient')} was simulated, each the mean of {niches} with one host; a "
+        f"A cohort of {count(manifest['patients'], 'patient')} was simulated, each the mean of {niches} with one host; a "
         f"patient was the same in every arm. Patients {differed}. Markers are told relative to their mean until "
         f"{baseline}; arms are compared with {manifest['reference']}."
     ) + (women if manifest["tumours"] else "")
@@ -161,10 +167,10 @@ def _tell_course(course: Mapping[str, Any], drugs: Mapping[str, Any]) -> str:
     interval = course.get("interval")
     words += [f"every {_span(interval)}", f"from {start} on"] if interval else ["once", f"at {start}"]
     words += [f"until {_span(course['until'])}"] if course.get("until") else []
-    words += [f"for {_count(course['doses'], 'dose')}"] if course.get("doses", 1) > 1 else []
+    words += [f"for {count(course['doses'], 'dose')}"] if course.get("doses", 1) > 1 else []
     words += [f"begun again every {_span(course['cycle'])}"] if course.get("cycle") else []
     words += [f"each dose taken with probability {course['adherence']:g}"] if "adherence" in course else []
-    words += [f"without dose {_join(map(str, course['missed']))}"] if course.get("missed") else []
+    words += [f"without dose {join(map(str, course['missed']))}"] if course.get("missed") else []
     return ", ".join(words)
 
 
@@ -173,14 +179,14 @@ def _tell_difference(entry: Mapping[str, Any]) -> str:
     switches = entry.get("switches") or {}
     off, on = ([name for name, state in switches.items() if state is wanted] for wanted in (False, True))
     clauses = [f"{name} was {value}" for name, value in (entry.get("override") or {}).items()]
-    clauses += [f"{_join(names)} {'was' if len(names) == 1 else 'were'} switched {word}"
+    clauses += [f"{join(names)} {'was' if len(names) == 1 else 'were'} switched {word}"
                 for names, word in ((off, "off"), (on, "on")) if names]  # fmt: skip
-    return _join(clauses) if clauses else ""
+    return join(clauses) if clauses else ""
 
 
 def _tell_arms(about: Mapping[str, Any], names: Sequence[str]) -> Sequence[str]:
     arms, drugs = about["arms"], about["drugs"]
-    sentences = [f"The experiment had {_count(len(arms), 'arm')}."]
+    sentences = [f"The experiment had {count(len(arms), 'arm')}."]
     for name in names:
         arm = arms[name]
         courses = [_tell_course(course, drugs) for course in arm["regimen"]]
@@ -198,15 +204,15 @@ def _tell_switches(switches: Mapping[str, bool]) -> str:
     off = [name for name, on in switches.items() if not on and DEFAULT_SWITCHES.get(name, True)]
     on = [name for name, state in switches.items() if state and not DEFAULT_SWITCHES.get(name, True)]
     left = [name for name, state in DEFAULT_SWITCHES.items() if not state and name not in on]
-    text = f"These mechanisms were switched off in all arms: {_join(off)}." if off else "No mechanism was switched off."
-    text += f" Switched on were, off by default: {_join(on)}." if on else ""
-    return text + (f" Off as by default: {_join(left)}." if left else "")
+    text = f"These mechanisms were switched off in all arms: {join(off)}." if off else "No mechanism was switched off."
+    text += f" Switched on were, off by default: {join(on)}." if on else ""
+    return text + (f" Off as by default: {join(left)}." if left else "")
 
 
 def _tell_parameters(sources: Mapping[str, Any]) -> str:
     counts = sources["counts"]
     told = [f"{number} {status}" for status, number in counts.items() if number]
-    text = f"The model used {sum(counts.values())} numbers ({_join(told)}), each with a unit, a range and a source."
+    text = f"The model used {sum(counts.values())} numbers ({join(told)}), each with a unit, a range and a source."
     changed = []
     for name, row in sources["numbers"].items():
         found = REPLACED.match(row["note"]) if not name.startswith("arms.") else None
@@ -229,22 +235,22 @@ def _tell_record(manifest: Mapping[str, Any]) -> str:
              "ledgers": "ledgers of mass"}  # fmt: skip
     told = [f"{what} every {_span(record[key])}" for key, what in named.items() if record.get(key)]
     if manifest["format"] == COHORT_FORMAT:
-        return f"Recorded were {_join(told[:1])}, from which markers and tumours of each patient follow."
+        return f"Recorded were {join(told[:1])}, from which markers and tumours of each patient follow."
     told += ["every event of a cell with its place"] if record.get("events") else []
     times = record.get("pictures") or []
     if isinstance(times, str):  # an interval
         told += [f"maps of the patch every {_span(times)}"]
     elif times:
-        listed = _join(map(_span, times)) if len(times) <= 8 else f"{len(times)} times up to {_span(times[-1])}"
+        listed = join(map(_span, times)) if len(times) <= 8 else f"{len(times)} times up to {_span(times[-1])}"
         told += [f"maps of the patch at {listed}"]
-    return f"Recorded were {_join(told)}. Recording does not change a simulation."
+    return f"Recorded were {join(told)}. Recording does not change a simulation."
 
 
 def _tell_software(manifest: Mapping[str, Any]) -> str:
     versions, host = manifest["versions"], manifest["host"]
     used = [f"{name} {versions[name]}" for name in LIBRARIES if name in versions]
     return (
-        f"Simulations ran with niche_sim {versions.get('niche-sim', '')} on Python {versions['python']}, {_join(used)} "
+        f"Simulations ran with niche_sim {versions.get('niche-sim', '')} on Python {versions['python']}, {join(used)} "
         f"({host['system']}, {host['machine']}). The configuration has the SHA-256 {manifest['configuration_sha256']}, the "
         f"result {manifest['result_hash']}."
     )

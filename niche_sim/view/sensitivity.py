@@ -4,6 +4,7 @@ A figure shows one endpoint; its columns or rows are the responses: each arm, an
 run with the same seed. Each states the runs behind it.
 """
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -17,10 +18,12 @@ from matplotlib.patches import Patch
 
 from niche_sim.study.estimates import average_replicates
 from niche_sim.study.results import StudyResults, count_runs, tell_counts
+from niche_sim.view.common import name_number
 from niche_sim.view.palette import FAINT, INK
 
 MOST_BARS = 30
 LOW, HIGH, FIRST, TOTAL = "#0072B2", "#D55E00", "#E69F00", "#0072B2"
+CAPTION_WIDTH, TITLE_WIDTH = 13.5, 8.5  # characters an inch, of 8.5 and of 12 points bold
 Tables = Mapping[str, pd.DataFrame]
 SIZES = (("sobol", "total"), ("morris", "mu_star"), ("prcc", "prcc"), ("tornado", "swing"))  # what a factor is ranked by
 
@@ -75,24 +78,34 @@ def find_unit(results: StudyResults, factor: str) -> str:
 
 
 def name_factor(results: StudyResults, factor: str, ends: tuple[float, float] | None = None) -> str:
-    """Return a factor with its unit, or below it the ends of its range."""
+    """Return a factor with its unit, or below it the ends of its range, words by their names."""
     unit = find_unit(results, factor)
     if ends is None or not np.isfinite(ends).all():
         return f"{factor} ({unit})" if unit else factor
-    return f"{factor}\n{ends[0]:.3g} to {ends[1]:.3g} {unit}".rstrip()
+    words = results.find_words(factor)
+    low, high = (words.get(end, name_number(end)) for end in ends)
+    return f"{factor}\n{low} to {high} {unit}".rstrip()
+
+
+def name_rise(results: StudyResults, factor: str, lead: str) -> str:
+    """Return from which to which a factor of two words rises, with what leads to that; nothing of any other factor."""
+    words = [word for _, word in sorted(results.find_words(factor).items())]
+    return f"{lead}{words[0]} to {words[1]}" if len(words) == 2 else ""
 
 
 def explain(figure: Figure, results: StudyResults, words: str, shown: int = 0) -> None:
     """Say below a figure what it shows and which runs are behind it."""
     factors = len(results.factors)
     some = f" The {shown} largest of {factors} factors." if 0 < shown < factors else ""
-    text = f"{words}{some}\n{results.study.title or results.study.name}: {tell_counts(count_runs(results.runs))}."
-    figure.supxlabel(text, fontsize=8.5, color=FAINT)
+    about = f"{results.study.title or results.study.name}: {tell_counts(count_runs(results.runs))}."
+    width = int(CAPTION_WIDTH * figure.get_figwidth())
+    figure.supxlabel(f"{textwrap.fill(words + some, width)}\n{textwrap.fill(about, width)}", fontsize=8.5, color=FAINT)
 
 
 def write_title(figure: Figure, results: StudyResults, endpoint: str, about: str) -> None:
     """Give a figure its title: what it shows, and of which endpoint."""
-    figure.suptitle(f"{about}: {results.describe(endpoint)}", fontsize=12, fontweight="bold", x=0.01, ha="left")
+    title = textwrap.fill(f"{about}: {results.describe(endpoint)}", int(TITLE_WIDTH * figure.get_figwidth()))
+    figure.suptitle(title, fontsize=12, fontweight="bold", x=0.01, ha="left")
 
 
 def _bars(
@@ -171,8 +184,8 @@ def morris_sheet(results: StudyResults, tables: Tables, endpoint: str) -> Figure
         _draw_spread(right, order, f"{response}: mu* and sigma", unit)
     _legend_signs(figure)
     write_title(figure, results, endpoint, "Morris screening")
-    words = "Elementary effects over the whole range of a factor: mu* their mean size, sigma their standard deviation.\n"
-    words += "Below sigma = 0.1 mu* a factor acts almost linearly; above sigma = mu* its effect bends or hangs on other\n"
+    words = "Elementary effects over the whole range of a factor: mu* their mean size, sigma their standard deviation. "
+    words += "Below sigma = 0.1 mu* a factor acts almost linearly; above sigma = mu* its effect bends or hangs on other "
     words += "factors. Whiskers: 95 % of bootstrap samples of trajectories."
     noisy = tables["morris"]["noise"].notna().any()
     words += " Diamond: mu* of noise alone." if noisy else ""
@@ -185,7 +198,8 @@ def _draw_ranking(ax: Axes, results: StudyResults, order: pd.DataFrame, title: s
     ax.barh(place, order["mu_star"], height=0.62, color=_pick_signs(order["mu"]))
     _whiskers(ax, place, order["mu_star_low"], order["mu_star_high"])
     ax.plot(order["noise"], place, "d", color="white", markeredgecolor=INK, markersize=4.5)
-    ax.set_yticks(place, [f"{factor}  {number + 1}" for number, factor in enumerate(order.index)], fontsize=8.5, color=INK)
+    names = [f"{factor}{name_rise(results, factor, ', ')}  {number + 1}" for number, factor in enumerate(order.index)]
+    ax.set_yticks(place, names, fontsize=8.5, color=INK)
     ax.set_ylim(len(order) - 0.4, -0.6)
     _clean(ax, title, f"mu* ({unit})")
     ax.grid(axis="x", color="#ececec", linewidth=0.8)
@@ -234,7 +248,7 @@ def prcc_sheet(results: StudyResults, tables: Tables, endpoint: str) -> Figure:
         ax.set_xlim(-1.02, 1.02)
         ax.set_xticks([-1.0, -0.5, 0.0, 0.5, 1.0])
 
-    names = [name_factor(results, factor) for factor in order]
+    names = [name_factor(results, factor) + name_rise(results, factor, "\n") for factor in order]
     figure = _bars(results, tables["prcc"], endpoint, order, draw, names, "partial rank correlation")
     _legend_signs(figure)
     write_title(figure, results, endpoint, "Partial rank correlation")
@@ -255,14 +269,14 @@ def tornado_sheet(results: StudyResults, tables: Tables, endpoint: str) -> Figur
             _whiskers(ax, place + shift, held[name] - half, held[name] + half)
         ax.axvline(middle, color=INK, linewidth=0.8)
 
-    first = tables["tornado"].query("endpoint == @endpoint").drop_duplicates("factor").set_index("factor")
+    first = tables["tornado"].query("endpoint == @endpoint").groupby("factor").first()  # where it acts
     names = [name_factor(results, name, (first.loc[name, "value_low"], first.loc[name, "value_high"])) for name in order]
     figure = _bars(results, tables["tornado"], endpoint, order, draw, names, f"{endpoint} ({results.unit(endpoint)})")
     handles = [Patch(color=LOW, label="factor low"), Patch(color=HIGH, label="factor high")]
     figure.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False, fontsize=9)
     write_title(figure, results, endpoint, "Tornado")
-    words = "Means over the fifth of the points with the lowest and the highest values of a factor (at its lowest and\n"
-    words += "highest value, if it has few), which stand under its name; all other factors vary. Whiskers: 95 % intervals.\n"
+    words = "Means over the fifth of the points with the lowest and the highest values of a factor (at its lowest and "
+    words += "highest value, if it has few), which stand under its name; all other factors vary. Whiskers: 95 % intervals. "
     words += "Line: mean of all points."
     explain(figure, results, words, len(order))
     return figure

@@ -8,7 +8,8 @@ import matplotlib
 from niche_sim.study.results import StudyResults
 from niche_sim.view.common import STYLE
 from niche_sim.view.figures import DEFAULT_FORMATS, write_figure
-from niche_sim.view.response import heat_sheet, response_sheet
+from niche_sim.view.maps import heat_sheet, surface_sheet
+from niche_sim.view.response import response_sheet
 from niche_sim.view.sensitivity import Tables, morris_sheet, prcc_sheet, sobol_sheet, tornado_sheet
 
 SHEETS = {
@@ -18,7 +19,7 @@ SHEETS = {
 
 
 def draw_study(
-    results: StudyResults, tables: Tables, folder: Path, *, endpoints: Sequence[str] = (),
+    results: StudyResults, tables: Tables, folder: Path, *, endpoints: Sequence[str] = (), surface: Sequence[str] = (),
     formats: Sequence[str] = DEFAULT_FORMATS,
 ) -> list[Path]:  # fmt: skip
     """Draw every figure that the tables of a study have data for; return the files, named by figure and endpoint.
@@ -31,6 +32,8 @@ def draw_study(
     folder : Path
     endpoints : sequence of str
         All if empty.
+    surface : sequence of str
+        Two to four factors of which surfaces are drawn too (`read_axes`).
     formats : sequence of str
 
     Raises
@@ -47,4 +50,7 @@ def draw_study(
                 if name in ("heat", "response") or (name in tables and (tables[name]["endpoint"] == endpoint).any()):
                     figure = sheet(results, tables, endpoint)
                     written += write_figure(figure, folder, f"{name}_{endpoint}", formats) if figure is not None else []
+            for arm in [arm for arm in results.arms if arm != results.reference] or results.arms if surface else ():
+                figure = surface_sheet(results, endpoint, arm, surface)
+                written += write_figure(figure, folder, f"surface_{endpoint}_{arm}", formats)
     return written

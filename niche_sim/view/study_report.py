@@ -7,25 +7,18 @@ from typing import Any
 
 import pandas as pd
 
-from niche_sim.config import build_experiment
 from niche_sim.store import replace_file
-from niche_sim.store.sources import collect_sources
 from niche_sim.study.results import COUNTS, StudyResults, count_runs, tell_counts
 from niche_sim.view.charts import list_arms
 from niche_sim.view.common import describe_regimen, name_span
-from niche_sim.view.methods import write_methods
 from niche_sim.view.report import render_page
 from niche_sim.view.sensitivity import Tables, choose_index, rank_factors
+from niche_sim.view.study_methods import describe_base, find_mover, write_study_methods
 
 MOST_FACTORS, MOST_ERRORS = 10, 10
-DESIGNS = {
-    "table": "a table of {points} points", "grid": "a full grid of {points} points",
-    "latin_hypercube": "a Latin hypercube of {points} points", "sobol_sequence": "a Sobol sequence of {points} points",
-    "morris": "Morris trajectories, {points} points in all", "saltelli": "a Saltelli design of {points} points",
-}  # fmt: skip
 TITLES = {
     "sobol": "Sobol indices", "morris": "Morris screening", "prcc": "Partial rank correlation", "tornado": "Tornado",
-    "heat": "Map over two factors", "response": "Responses along factors",
+    "heat": "Map over two factors", "surface": "Surface", "response": "Responses along factors",
 }  # fmt: skip
 CAPTIONS = {
     "sobol": "Share of the variance between points that a factor makes alone (first order) and with all others (total).",
@@ -33,6 +26,7 @@ CAPTIONS = {
     "prcc": "Rank correlation of the response with a factor, all others held; it sees what rises or falls throughout.",
     "tornado": "Mean response where a factor is low and where it is high.",
     "heat": "Mean response over the two factors that matter most, or over the first two of a grid.",
+    "surface": "Mean response over the factors of the panels; of an arm beside the reference, its ratio to that.",
     "response": "Mean response along a factor while all others vary.",
 }
 ANALYSES = {  # table, sentence, papers
@@ -46,11 +40,18 @@ ANALYSES = {  # table, sentence, papers
     "tornado": ("A tornado compares the means over the lowest and the highest fifth of the points of a factor, or at the "
                 "ends of one with few values.", ()),
 }  # fmt: skip
-CHANCE = (
-    "The variance between runs is split by a crossed random-effects analysis of variance into what parameters do, chance "
-    "that all points share by their common seed, and chance of each run. Arms are compared run by run with the same seed. "
-    "Intervals have 95 %."
-)
+CHANCE = {  # by whether the seed is a factor
+    False: "The variance between runs is split by a crossed random-effects analysis of variance into what parameters do, "
+           "chance that all points share by their common seed, and chance of each run. Intervals of means over points "
+           "hold what these seeds do to all of them.",
+    True: "The seed is a factor, so that points share no chance; the variance between runs is not split.",
+}  # fmt: skip
+
+
+def _tell_chance(results: StudyResults) -> str:
+    arms = " Arms are compared run by run with the same seed." if len(results.study.arms) > 1 else ""
+    split = f"{CHANCE[find_mover(results, 'seed') is not None]}" if results.study.replicates > 1 else ""
+    return f"{split}{arms} Intervals have 95 %.".strip()
 
 
 def _number(value: float) -> str:
@@ -109,27 +110,6 @@ def _read_figures(results: StudyResults, folder: Path, names: Sequence[str]) -> 
     return figures
 
 
-def describe_design(results: StudyResults) -> str:
-    """Return the design of a study in sentences."""
-    study = results.study
-    layout = DESIGNS[study.design.kind].format(points=f"{len(results.design):,}")
-    drawn = f" (seed {study.design.seed})" if study.design.kind not in ("table", "grid") else ""
-    parts = []
-    for factor in study.factors:
-        values = pd.to_numeric(results.design[f"{factor.name}.value"], errors="coerce")
-        words = f"{values.min():.4g} to {values.max():.4g} {factor.unit}".strip()
-        if factor.distribution == "choice":
-            words = ", ".join(map(str, factor.values))
-        parts.append(f"{factor.name} ({words}; {factor.distribution})")
-    replicates = f"{study.replicates} replicate{'s' if study.replicates > 1 else ''}"
-    told = f"The points are {layout}{drawn} over {len(parts)} factors: {'; '.join(parts)}. Above they "
-    told += "are told as the experiment has them before any factor. Every point ran in "
-    told += f"{len(study.arms)} arm{'s' if len(study.arms) > 1 else ''} with {replicates}, the seeds of which are the same "
-    told += "at every point, so that points and arms share their random draws (common random numbers)."
-    limits = f" Kept were points that fulfil {'; '.join(study.constraints)}." if study.constraints else ""
-    return told + limits + f" In all, {tell_counts(count_runs(results.runs))}."
-
-
 def write_study_report(
     results: StudyResults, tables: Tables, notes: Sequence[str], about: Mapping[str, Any], folder: Path,
     figures: Sequence[str] = (),
@@ -142,7 +122,7 @@ def write_study_report(
     tables, notes
         Of `summarise`.
     about : mapping
-        versions; config_hash and result_hash as text.
+        Of `describe_folder`.
     folder : Path
         Where the report goes.
     figures : sequence of str
@@ -154,20 +134,18 @@ def write_study_report(
         The disk is full; an older report stays as it was.
     """
     study = results.study
-    experiment = build_experiment(study.experiment, study.name)
-    sources = collect_sources(experiment)
-    manifest = {
-        "title": study.title, "name": study.name, "sources": sources, "versions": about["versions"],
-        "format": "niche_sim study", "configuration": study.experiment, "arms": list(study.arms),
-        "seed": study.experiment["seed"], "host": {"system": "", "machine": ""},
-        "configuration_sha256": about["config_hash"], "result_hash": about["result_hash"],
-    }  # fmt: skip
+    manifest = describe_base(results, about)
     used = [ANALYSES[name] for name in ANALYSES if name in tables]
-    # A study records its endpoints alone, and may have run on many machines.
-    methods = [pair for pair in write_methods(manifest) if pair[0] not in ("Recording", "Software")]
-    methods += [("Design", describe_design(results)), ("Analysis", " ".join([*(text for text, _ in used), CHANCE]))]
-    papers = [*sources["papers"], *sorted({paper for _, keys in used for paper in keys} - set(sources["papers"]))]
-    regimens = {arm: describe_regimen((study.experiment["arms"].get(arm) or {}).get("regimen")) for arm in study.arms}
+    analysis = ("Analysis", " ".join([*(text for text, _ in used), _tell_chance(results)]))
+    methods = [*write_study_methods(results, about, manifest), analysis]
+    known = manifest["sources"]["papers"]
+    papers = [*known, *sorted({paper for _, keys in used for paper in keys} - set(known))]
+    moved = {place.split(".")[1] for factor in study.factors for place in factor.places if place.startswith("arms.")}
+    regimens = {
+        arm: describe_regimen((study.experiment["arms"].get(arm) or {}).get("regimen"))
+        + (", before factors" if arm in moved else "")
+        for arm in study.arms
+    }
     rows = [[row["arm"], *(f"{row[name]:,}" for name in COUNTS)] for row in tables["runs"].to_dict("records")]
     listed = [{"title": "Runs", "head": ["arm", *COUNTS], "rows": rows, "note": " ".join(notes)}]
     listed += [*_tabulate_failures(tables["failures"]), _tabulate_responses(tables["responses"])]

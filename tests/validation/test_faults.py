@@ -8,10 +8,12 @@ import random
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from niche_sim.store import hash_result
+from niche_sim.study.store import open_folder
 
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(3600)]
 
@@ -127,3 +129,42 @@ def test_memory_is_flat_over_a_hundred_thousand_ticks():
     """From 10,000 ticks to 100,000: what the host does to the niche, some 100 bytes a tick, and nothing else."""
     few, many = map(int, call(script=FLAT, code=0).stdout.split())
     assert (many - few) * 1024 < 90_000 * 160
+
+
+STUDY = Path(__file__).parents[1] / "tiny_study.yaml"
+
+
+def test_sixteen_studies_cold_at_once(tmp_path):
+    """One empty cache of compiled code for all: no crash, equal hashes; then one for four workers of a study.
+
+    The sixteen compile in their drivers: with a worker each they would take 19 GB.
+    """
+    environment = os.environ | {"NICHE_SIM_CACHE": str(tmp_path / "cache")}
+    words = [
+        "nice",
+        "-n",
+        "15",
+        sys.executable,
+        "-m",
+        "niche_sim",
+        "study",
+        str(STUDY),
+        "--quiet",
+        "--executor",
+        "serial",
+        "--out",
+    ]
+    running = [
+        subprocess.Popen([*words, str(tmp_path / f"cold{k}")], env=environment, stderr=subprocess.PIPE, text=True)
+        for k in range(16)
+    ]
+    for process in running:
+        _, said = process.communicate(timeout=3000)
+        assert process.returncode == 0 and said == ""
+    hashes = {open_folder(tmp_path / f"cold{k}").hash() for k in range(16)}
+    assert len(hashes) == 1
+    alone = environment | {"NICHE_SIM_CACHE": str(tmp_path / "other")}
+    words = ["study", STUDY, "--quiet", "--set", "time.length=60 d", "--out"]
+    assert call(*words, tmp_path / "four", "--jobs", "4", environment=alone, code=0).stderr == ""
+    call(*words, tmp_path / "one", "--executor", "serial", code=0)
+    assert open_folder(tmp_path / "four").hash() == open_folder(tmp_path / "one").hash()
