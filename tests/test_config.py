@@ -564,9 +564,9 @@ def test_unknown_names_are_input_errors():
 def test_hostile_text_is_refused_quickly(tmp_path, text, code, place):
     file = write(tmp_path, "") if not text else tmp_path / "x.yaml"
     file.write_text(text, encoding="utf-8")
-    began = time.perf_counter()
+    began = time.thread_time()
     problems = check_files([file])
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 5
     places = [(problem.line, problem.column) for problem in problems if problem.code == code]
     assert place in places if place else places
 
@@ -781,10 +781,10 @@ def test_check_starts_quickly_and_lightly(tmp_path):
         "heavy = {'numba', 'pandas', 'scipy.linalg', 'matplotlib', 'pyarrow', 'zarr', 'mesa'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
-    began = time.perf_counter()
+    began = sum(os.times()[2:4])  # of processes below this one that have ended
     done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert time.perf_counter() - began < 5  # 0.4 s on an idle machine
+    assert sum(os.times()[2:4]) - began < 5  # 0.4 s on an idle machine
 
 
 @pytest.mark.parametrize(

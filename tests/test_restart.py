@@ -12,6 +12,7 @@ import sys
 import time
 
 import pytest
+from test_cli import stop
 
 from niche_sim.store import hash_result, load
 
@@ -106,16 +107,14 @@ def test_surroundings_change_nothing(untouched, tmp_path, monkeypatch, environme
 
 
 def stop_early(target, number=signal.SIGTERM):
-    """Start a long run, stop it once an arm is running, and return how long it took to end, with what it said."""
+    """Start a long run, stop it once an arm is running; return its exit code, processor time to the end, what it said."""
     process = start("run", *JOB, "--no-figures", "--checkpoint-every", "2 d", "--length", "20 yr", "--out", target)
     arms = target.with_name(target.name + ".unfinished") / "arms"
     deadline = time.monotonic() + 200
     while not list(arms.glob("*/state-*2")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    began = time.monotonic()
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    return process.returncode, time.monotonic() - began, said
+    _, said, seconds = stop(process, number)
+    return process.returncode, seconds, said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -64,17 +64,18 @@ def take_a_while(task):
 GONE = (psutil.NoSuchProcess, psutil.ZombieProcess)  # between the list and the look: such a one has no socket
 
 
-def list_family():
+def list_family(others=()):
+    """Return this process and those below it, without what was there before: it may have a browser of other tests."""
     me = psutil.Process()
-    return [me, *me.children(recursive=True)]
+    return [me, *(child for child in me.children(recursive=True) if child.pid not in others)]
 
 
-def list_workers():
-    """Return the processes of workers; Python keeps one of its own, a resource tracker, beside them."""
-    workers = []
-    for child in list_family()[1:]:
+def list_workers(others=()):
+    """Return the process ids of workers; Python keeps a process of its own, a resource tracker, beside them."""
+    workers = set()
+    for child in list_family(others)[1:]:
         with suppress(*GONE):
-            workers += [child] if "resource_tracker" not in " ".join(child.cmdline()) else []
+            workers |= set() if "resource_tracker" in " ".join(child.cmdline()) else {child.pid}
     return workers
 
 
@@ -102,36 +103,38 @@ def count_listening(processes):
 
 
 def test_local_workers_run_every_batch_once_whatever_happens_and_talk_on_loopback_only(tmp_path):
-    name, before, others = tmp_path / "try", count_listening(list_family()), {process.pid for process in list_family()}
-    found, addresses, workers = [], [], []
+    name, others = tmp_path / "try", {process.pid for process in list_family()}
+    before = count_listening(list_family(others))
+    outcomes, addresses, workers, ports = {}, set(), set(), []
     for task, outcome in DaskExecutor(LocalWorkers(2)).run(meet_everything, iter(make_tasks(8, name))):
-        if not found:
-            addresses, workers = list_sockets(list_family()), list_workers()
-            assert count_listening(list_family()) - before >= 2 + 2 * 2  # of the scheduler and of two workers, at least
-        found.append((task.number, outcome))
-    outcomes = dict(found)
-    assert sorted(number for number, _ in found) == list(range(8))
+        addresses.update(list_sockets(list_family(others)))
+        workers |= list_workers(others)
+        ports.append(count_listening(list_family(others)) - before)
+        assert task.number not in outcomes
+        outcomes[task.number] = outcome
+    assert sorted(outcomes) == list(range(8))
     assert "a and b" in str(outcomes.pop(1))
     died = outcomes.pop(2)
     assert isinstance(died, WorkerDied) and "died each time" in str(died)
     assert {number: frame["square"][0] for number, frame in outcomes.items()} == {n: n * n for n in (0, 3, 4, 5, 6, 7)}
     # Blamed after three deaths, then tried alone; a row that was lost with a worker is computed again.
     assert len(Path(f"{name}.2").read_text()) in range(4, 7) and len(Path(f"{name}.3").read_text()) >= 2
-    assert addresses and {ipaddress.ip_address(address).is_loopback for address in addresses} == {True}
-    ended = [process.pid for process in workers if process.pid not in others]
-    assert ended and not any(is_alive(pid) for pid in ended)
-    assert count_listening(list_family()) == before
+    # The scheduler, and a worker with its nanny: the other worker may come up, or come again, after the outcomes.
+    assert max(ports) >= 1 + 2 and {ipaddress.ip_address(address).is_loopback for address in addresses} == {True}
+    assert workers
+    wait_until(lambda: not any(is_alive(pid) for pid in workers) and count_listening(list_family(others)) == before)
 
 
 def test_workers_are_ended_when_the_driver_stops_and_few_batches_are_taken_ahead():
-    taken, others = [], {process.pid for process in list_family()}  # this process may have a browser too
+    taken, others = [], {process.pid for process in list_family()}
     outcomes = DaskExecutor(LocalWorkers(1)).run(square, (taken.append(task.number) or task for task in make_tasks(60)))
     for given in range(1, 20):
         next(outcomes)
         assert len(taken) - given <= 3
-    workers = [process.pid for process in list_workers() if process.pid not in others]
+    workers = list_workers(others)
     outcomes.close()
-    assert workers and not any(is_alive(pid) for pid in workers)
+    assert workers
+    wait_until(lambda: not any(is_alive(pid) for pid in workers))
 
 
 # ---------------------------------------------------------------- a scheduler that is there
@@ -211,7 +214,8 @@ def test_a_study_has_the_same_bytes_on_dask_and_survives_its_worker_and_its_sche
                 wait_until(lambda: find_busy(tmp_path, done))
                 os.kill(find_busy(tmp_path, done)[0], signal.SIGKILL)
         assert sorted(done) == list(range(8))
-        assert sum(len(path.read_text().split()) for path in tmp_path.glob("pid.*")) == 9  # one was begun again
+        # Begun again: what it worked on, and what it had done and not yet given away.
+        assert sum(len(path.read_text().split()) for path in tmp_path.glob("pid.*")) in (8, 9, 10)
         assert sum(process.poll() is None for process in scheduler.processes) == 2  # the scheduler and a worker
 
         outcomes = DaskExecutor(place).run(take_a_while, iter(make_tasks(50, name)))

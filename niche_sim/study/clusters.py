@@ -118,14 +118,19 @@ class LocalWorkers:
         distributed = import_distributed()
         memory, page, certificate = read_memory(self.memory), _serve_page(self.dashboard), make_certificate()
         with open_scratch() as folder, _use_config(self.dashboard, folder):
-            try:
-                cluster = distributed.LocalCluster(
-                    n_workers=self.workers, threads_per_worker=1, processes=True, host="127.0.0.1", protocol="tls://",
-                    security=certificate, dashboard_address=None, memory_limit=memory, local_directory=folder,
-                    silence_logs=logging.CRITICAL, scheduler_kwargs=page,
-                )  # fmt: skip
-            except (RuntimeError, OSError, TimeoutError) as error:
-                raise ResourceError(f"{self.workers} Dask workers cannot be started: {error}; use fewer --jobs") from error
+            for more in reversed(range(TRIES)):
+                try:
+                    cluster = distributed.LocalCluster(
+                        n_workers=self.workers, threads_per_worker=1, processes=True, host="127.0.0.1", protocol="tls://",
+                        security=certificate, dashboard_address=None, memory_limit=memory, local_directory=folder,
+                        silence_logs=logging.CRITICAL, scheduler_kwargs=page,
+                    )  # fmt: skip
+                    break
+                except (RuntimeError, OSError, TimeoutError) as error:  # Dask has no patience yet with one that dies now
+                    if not more:
+                        what = f"{self.workers} Dask workers cannot be started"
+                        raise ResourceError(f"{what}: {error}; use fewer --jobs") from error
+                    say("a Dask worker died as it came up; starting all again")
             with cluster, distributed.Client(cluster, set_as_default=False) as client:
                 if self.dashboard:
                     say(f"dashboard: {cluster.dashboard_link}")
