@@ -22,18 +22,12 @@ from test_study_run import STUDY, OddError, is_alive, make_tasks, read_files, sq
 
 import niche_sim
 from niche_sim.errors import InputError, ResourceError
-from niche_sim.study.clusters import (
-    SYSTEMS,
-    LocalWorkers,
-    QueuedWorkers,
-    RunningScheduler,
-    is_loopback,
-    open_scratch,
-    split_address,
-)
+from niche_sim.study import queues
+from niche_sim.study.clusters import LocalWorkers, RunningScheduler, is_loopback, open_scratch, split_address
 from niche_sim.study.dask_executor import DaskExecutor, compare
 from niche_sim.study.execute import WorkerDied
 from niche_sim.study.gate import load_study
+from niche_sim.study.queues import SYSTEMS, QueuedWorkers
 from niche_sim.study.running import run_study
 
 Client = pytest.importorskip("distributed").Client
@@ -406,6 +400,79 @@ def test_a_machine_without_the_queue_is_told_so(tmp_path, monkeypatch):
     place = QueuedWorkers("slurm", 4, JOB | {"shared_temp_directory": str(tmp_path)}, allow_remote=True)
     with pytest.raises(InputError, match="there is no sbatch here"):
         next(DaskExecutor(place).run(square, iter(make_tasks(1))))
+
+
+SBATCH = """#!/bin/bash
+{refusal}
+cp "$1" {folder}/jobs/$$
+setsid bash {folder}/jobs/$$ > {folder}/$$.out 2>&1 &
+echo $! > {folder}/$$.pid
+echo "Submitted batch job $$"
+"""
+SCANCEL = "#!/bin/bash\nkill -TERM -- -$(cat {folder}/$1.pid)\n"
+
+
+class Queue:
+    """A queue that runs its jobs at once, on this machine."""
+
+    def __init__(self, folder, monkeypatch, refusal=""):
+        self.folder, self.shared = folder / "queue", folder / "shared"
+        (self.folder / "jobs").mkdir(parents=True)
+        for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):
+            (self.folder / name).write_text(text.format(folder=self.folder, refusal=refusal))
+            (self.folder / name).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{self.folder}:{os.environ['PATH']}")
+        places = (niche_sim.__path__[0], __file__)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(str(Path(place).parent) for place in places))
+        monkeypatch.setattr(queues, "LOOK_EVERY_S", 0.1)
+
+    def ask_for(self, workers, say=print, **options):
+        needed = {"memory": f"{options['cores']}GB", "interface": "lo", "shared_temp_directory": str(self.shared)}
+        return DaskExecutor(QueuedWorkers("slurm", workers, needed | options, allow_remote=True), say=say)
+
+    def count_jobs(self):
+        return len(list((self.folder / "jobs").iterdir()))
+
+    def cancel_all(self):
+        for job in (self.folder / "jobs").iterdir():
+            subprocess.run([self.folder / "scancel", job.name], check=True)
+
+    def list_living(self):
+        pids = [int(path.read_text()) for path in self.folder.glob("*.pid")]
+        return [pid for pid in pids if is_alive(pid)]
+
+
+def test_a_job_that_a_queue_ends_is_asked_for_again_and_its_batches_run_there(tmp_path, monkeypatch):
+    queue, said, done = Queue(tmp_path, monkeypatch), [], []
+    executor = queue.ask_for(4, said.append, cores="2")
+    for task, outcome in executor.run(take_a_while, iter(make_tasks(12, tmp_path / "pid"))):
+        assert list(outcome["square"]) == [task.number**2]
+        done.append(task.number)
+        if len(done) == 1:
+            keys = {path.name: path.stat().st_mode & 0o777 for path in queue.shared.glob("*/*.pem")}
+            assert keys == {"ca_file.pem": 0o600, "cert.pem": 0o600, "key.pem": 0o600}
+            queue.cancel_all()
+    assert sorted(done) == list(range(12)) and queue.count_jobs() in (4, 5)
+    assert said[0] == "asked slurm for 4 workers; each begins when it is there"
+    assert said[1:] and all("jobs ended; asking slurm again" in line for line in said[1:])
+    wait_until(lambda: not queue.list_living())
+    assert list(queue.shared.iterdir()) == []
+
+
+def test_a_queue_that_refuses_a_job_is_quoted_at_once(tmp_path, monkeypatch):
+    queue = Queue(tmp_path, monkeypatch, refusal="echo 'sbatch: error: invalid partition' >&2; exit 1")
+    with pytest.raises(InputError, match="slurm: it refuses the job: sbatch: error: invalid partition; --print-job"):
+        next(queue.ask_for(4, cores="2").run(square, iter(make_tasks(1))))
+    assert list(queue.shared.iterdir()) == []
+
+
+def test_jobs_that_end_before_a_worker_comes_are_told_with_their_exit_code(tmp_path, monkeypatch):
+    queue = Queue(tmp_path, monkeypatch)
+    monkeypatch.setattr("niche_sim.study.dask_executor._LOOK_EVERY_S", 0.1)
+    executor = queue.ask_for(4, cores="2", job_script_prologue=["exit 3"])
+    with pytest.raises(ResourceError, match=r"6 jobs of slurm ended before a worker came, the last .* with exit code 3:"):
+        next(executor.run(square, iter(make_tasks(1))))
+    assert queue.count_jobs() == 6 and not queue.list_living()
 
 
 def test_the_command_line_starts_without_dask():

@@ -85,7 +85,8 @@ def choose_place(kind: str, jobs: int, given: list[str], options: dict[str, Any]
     InputError
         An option does not belong there.
     """
-    from niche_sim.study.clusters import LocalWorkers, QueuedWorkers, RunningScheduler
+    from niche_sim.study.clusters import LocalWorkers, RunningScheduler
+    from niche_sim.study.queues import QueuedWorkers
 
     tls = {name: options[name] for name in ("tls_ca", "tls_cert", "tls_key")}
     if kind in QUEUES:

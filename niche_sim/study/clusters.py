@@ -1,11 +1,10 @@
-"""Where Dask workers come from: started here, found at the address of a scheduler, or asked of the queue of a cluster.
+"""Where Dask workers come from: started here, or found at the address of a scheduler; queues.py asks the queue of a cluster.
 
 Whoever can talk to a port of Dask can run any code as its owner. So every port is on 127.0.0.1, and what is started here
 talks TLS with a certificate that is made for this study and held in memory: not even others on this machine get in. A port
 on a network takes two things, as a web page would take an option and a token: `allow_remote`, and TLS certificates.
 """
 
-import inspect
 import ipaddress
 import logging
 import os
@@ -14,9 +13,9 @@ import shutil
 import socket
 import ssl
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,38 +26,18 @@ from niche_sim.study.work import TRIES
 if TYPE_CHECKING:
     from distributed import Client, Security
 
-SYSTEMS = {
-    "slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster", "oar": "OARCluster",
-    "moab": "MoabCluster", "htcondor": "HTCondorCluster",
-}  # fmt: skip
-"""Queues, and what dask-jobqueue calls them."""
-
 _ANSWER_S = 5.0  # a scheduler that is there answers in milliseconds, over a slow network in a second or two
 _WORKERS_S = 10.0
+_PATIENCE_S = 60.0
 _LONGEST_GREETING = 1 << 16
 _ADDRESS = re.compile(r"(?P<protocol>tcp|tls)://(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]+):(?P<port>\d{1,5})")
-_ONE_THREAD = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-_WHOLE, _LISTS = ("cores", "job_cpu"), ("job_extra_directives", "job_script_prologue", "job_directives_skip")
-_NEEDED = {"cores": "processors of a job", "memory": "of a job, e.g. 32GB", "interface": "network of the nodes, e.g. ib0"}
-_OURS = {  # options of dask-jobqueue that are ours to choose, or have a newer name
-    "self", "base_class_kwargs", "scheduler", "name", "processes", "nanny", "protocol", "security", "extra",
-    "worker_command", "worker_extra_args", "job_extra", "env_extra", "header_skip", "config_name", "project",
-}  # fmt: skip
+ONE_THREAD = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 Say = Callable[[str], None]
 
 
 class Place(Protocol):
-    """Where workers come from.
-
-    Attributes
-    ----------
-    patience_s : float
-        How long to wait while there is no worker; infinite for a queue.
-    """
-
-    @property
-    def patience_s(self) -> float: ...
+    """Where workers come from."""
 
     def connect(self, say: Say) -> AbstractContextManager["Client"]:
         """Return a client of a scheduler that has, or will have, workers; what was started here ends with it.
@@ -71,31 +50,67 @@ class Place(Protocol):
             Workers cannot be started.
         """
 
+    def check(self, without_s: float) -> None:
+        """Refuse to wait for workers that do not come; asked every few seconds while a study runs.
+
+        Parameters
+        ----------
+        without_s : float
+            For how long there has been none.
+
+        Raises
+        ------
+        ResourceError
+            It is of no use to wait longer.
+        """
+
+
+class _Patient:
+    """Waits a minute: a worker that died is there again after a few seconds."""
+
+    def check(self, without_s: float) -> None:
+        """See Place."""
+        if without_s > _PATIENCE_S:
+            raise ResourceError(
+                f"the Dask scheduler has had no worker for {_PATIENCE_S:.0f} s; what is done is kept: start some, then go "
+                "on with `niche-sim resume` and the same options"
+            )
+
 
 _SCRATCH = "niche_sim-dask-"
 
 
 @contextmanager
-def open_scratch() -> Iterator[str]:
+def open_scratch(root: Path | None = None) -> Iterator[str]:
     """Yield a new folder for the files of workers; it goes in the end, and those of drivers that were killed go now.
 
-    A driver holds a lock in its folder for as long as it lives.
+    A driver holds a lock in its folder for as long as it lives, which holds on its machine only.
+
+    Parameters
+    ----------
+    root : Path, optional
+        Where it is made, by default where temporary files are.
     """
-    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*/lock") if fcntl is not None else ():
+    root, here = root or Path(tempfile.gettempdir()), socket.gethostname()
+    for left in root.glob(f"{_SCRATCH}*/lock") if fcntl is not None else ():
         with suppress(OSError):  # its driver lives, or another was quicker
             if left.stat().st_uid == left.parent.lstat().st_uid == os.getuid():
                 with left.open() as handle:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(left.parent)
-    with tempfile.TemporaryDirectory(prefix=_SCRATCH) as folder, (Path(folder) / "new").open("w") as handle:
+                    if handle.read() == here:
+                        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        shutil.rmtree(left.parent)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=root) as folder, (Path(folder) / "new").open("w") as handle:
+        handle.write(here)
+        handle.flush()
         if fcntl is not None:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            with suppress(OSError):  # some network disks have no locks: then nobody takes this one either
+                fcntl.flock(handle, fcntl.LOCK_EX)
         (Path(folder) / "new").rename(Path(folder) / "lock")  # only now: it is never seen without a holder
         yield folder
 
 
 @dataclass(frozen=True)
-class LocalWorkers:
+class LocalWorkers(_Patient):
     """Workers started here, a process with one thread each.
 
     Attributes
@@ -110,14 +125,13 @@ class LocalWorkers:
     workers: int
     memory: str = "auto"
     dashboard: bool = False
-    patience_s: float = 60.0  # a worker that died is there again after a few seconds
 
     @contextmanager
     def connect(self, say: Say) -> Iterator["Client"]:
         """See Place."""
         distributed = import_distributed()
-        memory, page, certificate = read_memory(self.memory), _serve_page(self.dashboard), make_certificate()
-        with open_scratch() as folder, _use_config(self.dashboard, folder):
+        memory, page, certificate = read_memory(self.memory), serve_page(self.dashboard), make_certificate()
+        with open_scratch() as folder, use_config(self.dashboard, folder):
             for more in reversed(range(TRIES)):
                 try:
                     cluster = distributed.LocalCluster(
@@ -140,7 +154,7 @@ class LocalWorkers:
 
 
 @dataclass(frozen=True)
-class RunningScheduler:
+class RunningScheduler(_Patient):
     """A scheduler that somebody started, with its workers.
 
     Attributes
@@ -158,14 +172,13 @@ class RunningScheduler:
     tls_ca: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
-    patience_s: float = 60.0
 
     @contextmanager
     def connect(self, say: Say) -> Iterator["Client"]:
         """See Place."""
         security = self._check()
         distributed = import_distributed()
-        with _use_config(False):
+        with use_config(False):
             try:
                 client = distributed.Client(
                     self.address, security=security, timeout=_ANSWER_S, set_as_default=False, name="niche_sim"
@@ -220,111 +233,6 @@ class RunningScheduler:
                 )
 
 
-@dataclass(frozen=True)
-class QueuedWorkers:
-    """Workers that the queue of a cluster starts as its jobs; the scheduler is here.
-
-    Attributes
-    ----------
-    system : str
-        One of SYSTEMS.
-    workers : int
-        In all; a job has as many as `cores`.
-    options : mapping of str to str or list of str
-        Of dask-jobqueue: cores, memory, walltime, queue, account, interface, job_script_prologue ...
-    allow_remote : bool
-        Must be set: the scheduler has a port on the network of `interface`. Its TLS certificate is made for this study;
-        nodes find it in the folder `shared_temp_directory`, in files that only their owner can read.
-    dashboard : bool
-    """
-
-    system: str
-    workers: int
-    options: Mapping[str, str | list[str]] = field(default_factory=dict)
-    allow_remote: bool = False
-    dashboard: bool = False
-    patience_s: float = float("inf")
-
-    @contextmanager
-    def connect(self, say: Say) -> Iterator["Client"]:
-        """See Place."""
-        distributed = import_distributed()
-        with self._open() as cluster:
-            command = cluster.job_cls.submit_command.split()[0]
-            if shutil.which(command) is None:
-                raise InputError(f"--executor {self.system}: there is no {command} here; run this where jobs are submitted")
-            cluster.scale(self.workers)
-            say(f"asked {self.system} for {self.workers} workers; each begins when it is there")
-            if self.dashboard:
-                say(f"dashboard: {cluster.dashboard_link}")
-            with distributed.Client(cluster, set_as_default=False) as client:
-                yield client
-
-    def write_job(self) -> str:
-        """Return the script of one job, without submitting it."""
-        with self._open() as cluster:
-            return str(cluster.job_script())
-
-    @contextmanager
-    def _open(self) -> Iterator[Any]:
-        """Start the scheduler and yield the cluster, without jobs yet."""
-        if not self.allow_remote:
-            raise InputError(
-                f"--executor {self.system}: its workers are on other machines, so the scheduler needs a port on their "
-                "network (TLS, with a certificate made for this study): add --allow-remote"
-            )
-        import_distributed()
-        try:
-            import dask_jobqueue
-        except ImportError as error:
-            raise InputError(f"--executor {self.system}: {_install('jobqueue')}") from error
-        kind = getattr(dask_jobqueue, SYSTEMS[self.system])
-        given = _read_options(self.system, kind.job_cls, self.options)
-        folder = Path(given.pop("shared_temp_directory", "~/.niche_sim")).expanduser()
-        prologue = [f"export {name}=1" for name in _ONE_THREAD] + given.pop("job_script_prologue", [])
-        page, certificate = _serve_page(self.dashboard), make_certificate()
-        with _use_config(self.dashboard):
-            try:
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                cluster = kind(
-                    processes=given["cores"], security=certificate, shared_temp_directory=str(folder),
-                    scheduler_options=page,
-                    worker_extra_args=["--no-dashboard", "--dashboard-address", "127.0.0.1:0"],  # none on the network
-                    job_script_prologue=prologue, silence_logs=logging.CRITICAL, **given,
-                )  # fmt: skip
-            except (ValueError, TypeError, OSError, RuntimeError) as error:
-                raise InputError(f"--executor {self.system}: {error}") from error
-            with cluster:
-                yield cluster
-
-
-def _read_options(system: str, job: Any, options: Mapping[str, str | list[str]]) -> dict[str, Any]:
-    """Return the options of a queue with their types; what must be there may be in the site's own Dask configuration."""
-    from dask import config
-    from dask_jobqueue.core import Job
-
-    known = {name for kind in (job, Job) for name in inspect.signature(kind.__init__).parameters}
-    known = (known | {"shared_temp_directory"}) - _OURS
-    given: dict[str, Any] = {}
-    for name, value in options.items():
-        if name not in known:
-            raise InputError(f"--job {name}: {system} has no such option; it has {', '.join(sorted(known))}")
-        values = [value] if isinstance(value, str) else value
-        if name in _LISTS:
-            given[name] = values
-            continue
-        if len(values) != 1:
-            raise InputError(f"--job {name}: is given {len(values)} times")
-        if name in _WHOLE and not (values[0].isdecimal() and int(values[0])):
-            raise InputError(f"--job {name}={values[0]}: expected a whole number above 0")
-        given[name] = int(values[0]) if name in _WHOLE else values[0]
-    for name, meaning in _NEEDED.items():
-        given.setdefault(name, config.get(f"jobqueue.{system}.{name}", None))
-        if given[name] is None:
-            raise InputError(f"--executor {system}: --job {name}=... is missing: {meaning}")
-    return given
-
-
 def import_distributed() -> Any:
     """Return dask.distributed, which takes a second to load and which nobody else needs.
 
@@ -336,13 +244,13 @@ def import_distributed() -> Any:
     try:
         import distributed
     except ImportError as error:
-        raise InputError(_install("cluster")) from error
+        raise InputError(install_hint("cluster")) from error
     for name in ("distributed", "distributed.client", "distributed.core", "tornado.application"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what matters of it we say ourselves, once
     return distributed
 
 
-def _install(extra: str) -> str:
+def install_hint(extra: str) -> str:
     return f'this needs more packages: pip install "niche-sim[{extra}]"'
 
 
@@ -390,7 +298,7 @@ def make_certificate() -> "Security":
     try:
         return Security.temporary()
     except ImportError as error:
-        raise InputError(_install("cluster")) from error
+        raise InputError(install_hint("cluster")) from error
 
 
 def read_certificates(ca: Path | None, cert: Path | None, key: Path | None) -> "Security":
@@ -436,7 +344,7 @@ def read_memory(text: str) -> int | str:
     return amount
 
 
-def _serve_page(dashboard: bool) -> dict[str, Any]:
+def serve_page(dashboard: bool) -> dict[str, Any]:
     """Return where the scheduler serves its page; without one its port is there all the same, and serves nothing."""
     if dashboard:
         try:
@@ -447,7 +355,7 @@ def _serve_page(dashboard: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def _use_config(dashboard: bool, folder: str | None = None) -> Iterator[None]:
+def use_config(dashboard: bool, folder: str | None = None) -> Iterator[None]:
     """Set what can be set in no other way; workers that are started here take it over."""
     import dask
 
@@ -461,7 +369,7 @@ def _use_config(dashboard: bool, folder: str | None = None) -> Iterator[None]:
         "distributed.diagnostics.computations.max-history": 1,
         # Ctrl-C reaches the whole group of processes; the driver ends its workers.
         "distributed.worker.preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
-        "distributed.nanny.pre-spawn-environ": dict.fromkeys(_ONE_THREAD, 1) | {"MALLOC_TRIM_THRESHOLD_": 65536},
+        "distributed.nanny.pre-spawn-environ": dict.fromkeys(ONE_THREAD, 1) | {"MALLOC_TRIM_THRESHOLD_": 65536},
     }
     settings |= {} if dashboard else {"distributed.scheduler.http.routes": []}
     settings |= {"temporary-directory": folder} if folder else {}  # else Dask leaves a folder of its own behind

@@ -95,10 +95,11 @@ class DaskExecutor:
         """Yield what comes of batches as it comes, with few of them in flight, or one."""
         recipe, source, finished = pickle.dumps(work), iter(batches), SimpleQueue[Any]()
         flying: dict[Any, tuple[Future, Task]] = {}
-        watch = _Watch(client, self.place.patience_s)
+        watch = _Watch(client, self.place)
         try:
             while True:
-                most = 1 if alone else AHEAD * max(1, watch.count_threads())
+                threads = watch.count_threads()
+                most = 1 if alone else AHEAD * max(1, threads)
                 for batch in islice(source, max(0, most - len(flying))):
                     future = client.submit(run_sent, recipe, batch, pure=False)
                     flying[future.key] = (future, batch)
@@ -132,8 +133,8 @@ class _Preparation:
 class _Watch:
     """How many threads a cluster has, and whether it is still there; asked every few seconds only."""
 
-    def __init__(self, client: "Client", patience_s: float) -> None:
-        self.client, self.patience_s = client, patience_s
+    def __init__(self, client: "Client", place: Place) -> None:
+        self.client, self.place = client, place
         self.threads, self.asked, self.seen = 0, float("-inf"), time.monotonic()
 
     def count_threads(self) -> int:
@@ -142,18 +143,14 @@ class _Watch:
         Raises
         ------
         ResourceError
-            The scheduler is lost, or has had no worker for longer than patience lasts.
+            The scheduler is lost, or there is no use in waiting for workers.
         """
         now = time.monotonic()
         if now - self.asked > _LOOK_EVERY_S:
             self.check()
             self.threads, self.asked = sum(self.client.nthreads().values()), now
             self.seen = now if self.threads else self.seen
-            if now - self.seen > self.patience_s:
-                raise ResourceError(
-                    f"the Dask scheduler has had no worker for {self.patience_s:.0f} s; what is done is kept: start some, "
-                    "then go on with `niche-sim resume` and the same options"
-                )
+            self.place.check(now - self.seen)
         return self.threads
 
     def check(self) -> None:
