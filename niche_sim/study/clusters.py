@@ -5,6 +5,7 @@ talks TLS with a certificate that is made for this study and held in memory: not
 on a network takes two things, as a web page would take an option and a token: `allow_remote`, and TLS certificates.
 """
 
+import atexit
 import ipaddress
 import logging
 import os
@@ -145,6 +146,9 @@ class LocalWorkers(_Patient):
                         what = f"{self.workers} Dask workers cannot be started"
                         raise ResourceError(f"{what}: {error}; use fewer --jobs") from error
                     say("a Dask worker died as it came up; starting all again")
+                except BaseException:  # stopped now: at exit Dask would trip over its half-made cluster, and its workers
+                    atexit.unregister(distributed.deploy.spec.close_clusters)  # see themselves that their driver is gone
+                    raise
             with cluster, distributed.Client(cluster, set_as_default=False) as client:
                 if self.dashboard:
                     say(f"dashboard: {cluster.dashboard_link}")
