@@ -137,6 +137,31 @@ def test_true_is_one_and_false_is_zero_whatever_their_order(write, tmp_path, ord
     assert dict(zip(table["division"], table["division.value"])) == {"true": 1.0, "false": 0.0}
 
 
+def test_points_of_which_the_gate_reads_parts_are_those_that_it_reads_whole(write, monkeypatch):
+    text = CONTROLLED.replace("{kind: grid}", "{kind: latin_hypercube, points: 20, seed: 5}").replace("replicates: 3\n", (
+        "  start: {at: arms.zoledronate.regimen.0.start, range: [0 d, 300 d]}\n"
+        "  exit: {at: dormancy.exit_rate}\n"
+        "  until: {at: arms.zoledronate.regimen.0.until, values: [400 d, 500 d]}\n"
+    )).replace(", levels: 4", "")  # fmt: skip
+    study = load_study(write(text))
+    design, said = build_design(study), []
+    monkeypatch.setattr(runs, "SAY_EVERY_S", -1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "build_experiment", None)
+        parts = [build_point(study, row) for row in runs.iterate_rows(study, design)]
+        known = survey_points(study, design, said.append)
+    assert said[0] == "0 of 20 points checked" and len(said) == 20
+    monkeypatch.setattr(runs, "_stands_alone", lambda keys: False)
+    whole = [build_point(study, row) for row in runs.iterate_rows(study, design)]
+    assert [point.resolved() for point in parts] == [point.resolved() for point in whole]
+    assert [point.arms for point in parts] == [point.arms for point in whole] and parts[0].arms != parts[1].arms
+    assert survey_points(study, design) == known
+    # A drug that some factor moves is read again.
+    study = load_study(write(text.replace("dormancy.exit_rate", "drugs.zoledronate.pharmacokinetics.central_volume")))
+    moved = [build_point(study, row) for row in runs.iterate_rows(study, build_design(study))]
+    assert len({point.drugs["zoledronate"].drug for point in moved}) == 20
+
+
 def test_a_resolved_table_is_read_from_the_points_beside_it(write, tmp_path):
     (tmp_path / "points.csv").write_text("dose,division\n1 mg,true\n4 mg,false\n2.5 mg,true\n")
     text = CONTROLLED.split("design:")[0] + (

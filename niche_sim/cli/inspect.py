@@ -87,7 +87,7 @@ def _plan_study(study: str, settings: tuple[str, ...], jobs: int, as_json: bool)
     from niche_sim.study.runs import describe_estimate, estimate
 
     loaded = load_study(study, sets=settings)
-    need = estimate(loaded, build_design(loaded), jobs)
+    need = estimate(loaded, build_design(loaded), jobs, lambda text: click.echo(text, err=True))
     click.echo(json.dumps(need, indent=1) if as_json else "\n".join(describe_estimate(need)))
 
 

@@ -1,6 +1,8 @@
 """Checks every part of an experiment, then joins them."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from niche_sim.config.checks import (
@@ -20,7 +22,7 @@ from niche_sim.config.library import list_names
 from niche_sim.config.numbers import check_override, read_parameters
 from niche_sim.config.patients import read_patient
 from niche_sim.config.problems import Path, suggest
-from niche_sim.config.reader import Document
+from niche_sim.config.reader import Document, from_mapping
 from niche_sim.config.references import expand
 from niche_sim.config.report import Report
 from niche_sim.config.schema import (
@@ -55,10 +57,10 @@ def is_read_once(name: str) -> bool:
     return name.startswith(_READ_ONCE)
 
 
-def build(report: Report, reference: ParameterSet, shortened: bool, given: ParameterSet | None = None) -> Experiment:
-    """Check every part, so that the mistakes of all are found, then join them; `given` parameters have been checked."""
+def build(report: Report, reference: ParameterSet, shortened: bool, given: Experiment | None = None) -> Experiment:
+    """Check every part, so that the mistakes of all are found, then join them; parameters and drugs of `given` are sound."""
     model = report.check_model(ExperimentModel)
-    parameters = _read_parameters(report, reference, given)
+    parameters = _read_parameters(report, reference, given.parameters if given is not None else None)
     scene = read_scene(report, ("scene",)) if report.document.get(("scene",)) is not None else None
     patient = read_patient(report, ("patient",)) if report.document.get(("patient",)) is not None else None
     # What is sound is checked further even if something else is not.
@@ -71,13 +73,14 @@ def build(report: Report, reference: ParameterSet, shortened: bool, given: Param
     population = report.read_part(PopulationModel, ("population",))
     if scene is not None and population is not None:
         check_population(report, ("population",), population, scene)
-    arms, drugs = _read_arms(report, parameters or reference, None if shortened else _find_length(report))
+    held = given.drugs if given is not None else {}
+    arms, drugs = _read_arms(report, parameters or reference, None if shortened else _find_length(report), held)
     if time is not None:
         check_changes(report, arms, time)
     spread = read_spread(report, parameters or reference, patient, drugs, arms)
     if time is not None and scene is not None and parameters is not None and _moves(model):
-        for held in (parameters, *(parameters.override(arm.override) for arm in arms.values())):
-            check_tick(report, time, scene, held)
+        for chosen in (parameters, *(parameters.override(arm.override) for arm in arms.values())):
+            check_tick(report, time, scene, chosen)
     report.raise_problems()
     assert model is not None and time is not None and record is not None
     assert parameters is not None and scene is not None and patient is not None
@@ -103,6 +106,28 @@ def build(report: Report, reference: ParameterSet, shortened: bool, given: Param
         record.model_copy(update={"pictures_h": _pictures(record, time.length_h)}),
         spread,
     )
+
+
+def replace_regimens(experiment: Experiment, regimens: Mapping[str, Any]) -> Experiment:
+    """Return a sound experiment with other courses in some arms, of drugs that it has; all else is not read again.
+
+    Raises
+    ------
+    ConfigError
+        A course is not sound.
+    """
+    mapping = {"arms": {name: {"regimen": courses} for name, courses in regimens.items()}}
+    report, arms = Report(from_mapping(mapping, experiment.name)), dict(experiment.arms)
+    for name in regimens:
+        courses = read_courses(report, ("arms", name, "regimen"), experiment.length_h)
+        for path, course in courses:
+            if course.drug in experiment.drugs:
+                check_route(report, path, course, experiment.drugs[course.drug])
+            else:
+                note_unknown_drug(report, path, course.drug, list(experiment.drugs))
+        arms[name] = replace(arms[name], regimen=[_build_course(course) for _, course in courses])
+    report.raise_problems()
+    return replace(experiment, arms=arms)
 
 
 def _moves(model: ExperimentModel | None) -> bool:
@@ -189,9 +214,9 @@ def read_scene(report: Report, path: Path) -> SceneSpec | None:
 
 
 def _read_arms(
-    report: Report, parameters: ParameterSet, length_h: float | None
+    report: Report, parameters: ParameterSet, length_h: float | None, held: Mapping[str, DrugFile]
 ) -> tuple[dict[str, Arm], dict[str, DrugFile]]:
-    """Return the arms and the drugs, as far as they are sound."""
+    """Return the arms and the drugs, as far as they are sound; those that are `held` are."""
     data = report.document.get(("arms",))
     found: dict[str, Arm] = {}
     every: list[tuple[Path, CourseModel]] = []
@@ -210,7 +235,7 @@ def _read_arms(
             report.add(path, "duplicate", "differs from another arm by upper and lower case only", key=True)
         changes = _read_changes(report, (*path, "changes"), parameters, length_h)
         found[name] = Arm([_build_course(course) for _, course in courses], override, switches, changes)
-    return found, _read_drugs(report, every)
+    return found, _read_drugs(report, every, held)
 
 
 def _build_course(course: CourseModel) -> Course:
@@ -271,26 +296,30 @@ def note_unknown_drug(report: Report, path: Path, drug: str, known: list[str]) -
     report.add((*path, "drug"), "name", f"unknown drug {quote(drug)}{suggest(drug, known)}{own}")
 
 
-def _read_drugs(report: Report, courses: list[tuple[Path, CourseModel]]) -> dict[str, DrugFile]:
-    """Return the drugs that the experiment holds or its courses name, in alphabetical order."""
+def _read_drugs(
+    report: Report, courses: list[tuple[Path, CourseModel]], held: Mapping[str, DrugFile]
+) -> dict[str, DrugFile]:
+    """Return the drugs that the experiment or `held` has or its courses name, in alphabetical order."""
     document = report.document
     own = document.get(("drugs",))
     own = {} if own is None else own
     if not isinstance(own, dict):
         report.fail(("drugs",), "type", "expected drugs: name: {...}")
         return {}
-    shipped = [] if all(course.drug in own for _, course in courses) else list_names("drugs")
-    known = sorted({*own, *shipped})
+    held = {name: drug for name, drug in held.items() if name not in own}
+    shipped = [] if all(course.drug in own or course.drug in held for _, course in courses) else list_names("drugs")
+    known = sorted({*own, *held, *shipped})
     for path, course in courses:
         if course.drug not in known:
             note_unknown_drug(report, path, course.drug, known)
-        elif course.drug not in own:
+        elif course.drug not in own and course.drug not in held:
             document.data["drugs"] = own
             document.graft(("drugs", course.drug), Document("", course.drug, {(): document.place((*path, "drug"))}))
             expand(report, ("drugs", course.drug))
-    drugs = {name: read_drug(report, ("drugs", name), name) for name in sorted(own) if ("drugs", name) not in report.broken}
+    drugs: dict[str, DrugFile | None] = dict(held)
+    drugs |= {name: read_drug(report, ("drugs", name), name) for name in own if ("drugs", name) not in report.broken}
     for path, course in courses:
         drug = drugs.get(course.drug)
         if drug is not None:
             check_route(report, path, course, drug)
-    return {name: drug for name, drug in drugs.items() if drug is not None}
+    return {name: drug for name, drug in sorted(drugs.items()) if drug is not None}

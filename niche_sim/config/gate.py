@@ -78,7 +78,7 @@ def _locate(find: Callable[[str], FilePath], text: str) -> FilePath:
 
 
 def build_experiment(
-    mapping: Mapping[str, Any], source: str = "<api>", *, parameters: ParameterSet | None = None
+    mapping: Mapping[str, Any], source: str = "<api>", *, given: Experiment | None = None
 ) -> Experiment:
     """Check and resolve an experiment given as a mapping, like the content of its file.
 
@@ -87,15 +87,16 @@ def build_experiment(
     mapping : mapping
     source : str
         Named in messages in place of a file.
-    parameters : ParameterSet, optional
-        One that has passed the gate already, in place of `parameters` of the mapping.
+    given : Experiment, optional
+        One that has passed the gate already: its parameters stand in place of `parameters` of the mapping, and it has the
+        drugs that the mapping has not.
 
     Raises
     ------
     ConfigError
         An InputError with all mistakes as `problems`.
     """
-    return _pass(Report(from_mapping(mapping, source)), [], None, None, parameters)
+    return _pass(Report(from_mapping(mapping, source)), [], None, None, given)
 
 
 def resolve_document(document: Document, settings: Sequence[str]) -> Experiment:
@@ -221,7 +222,7 @@ def _layout_for(file: FilePath) -> dict[str, str] | None:
 
 
 def _pass(
-    report: Report, settings: list[str], seed: int | None, length: str | None, parameters: ParameterSet | None = None
+    report: Report, settings: list[str], seed: int | None, length: str | None, given: Experiment | None = None
 ) -> Experiment:
     """Apply options, read what is named, check everything, and build the experiment."""
     document = report.document
@@ -233,8 +234,8 @@ def _pass(
         report.fail(("design",), "unknown", message, key=True)
         report.problems = report.problems[-1:]
         report.raise_problems()
-    reference = _reference()
-    if parameters is None:
+    reference = _reference() if given is None else given.parameters
+    if given is None:
         document.data.setdefault("parameters", REFERENCE_SET)
     options: list[tuple[Path, Any, str]] = [
         (("seed",), seed, "--seed"),
@@ -246,4 +247,4 @@ def _pass(
     apply_settings(report, settings, reference)
     expand_all(report)
     shortened = length is not None or any(text.strip().startswith("time.length") for text in settings)
-    return build(report, reference, shortened, parameters)
+    return build(report, reference, shortened, given)

@@ -63,7 +63,8 @@ def run_study(
     directory, executor = Path(directory), executor or Processes(count_processors(), alone_first=not is_compiled())
     begun, design = find_folder(directory, study), build_design(study)
     # All points pass the gate before anything is made; those of a folder that is there have done so.
-    points = None if begun else survey_points(study, design)
+    say = Console(stderr=True, quiet=quiet, highlight=False).print
+    points = None if begun else survey_points(study, design, say)
     batches: Iterable[Batch] = list_batches(study, design, points)
     if points is not None:
         batches = list(batches)

@@ -7,7 +7,8 @@ from the same state have the same `spin_up`; they follow each other, and batches
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,7 +18,9 @@ from typing import Any
 import pandas as pd
 
 from niche_sim.config import ConfigError, Experiment, Problem, build_experiment
+from niche_sim.config.assembly import replace_regimens
 from niche_sim.config.checks import count_voxels
+from niche_sim.config.drugs import DrugFile
 from niche_sim.config.experiment import write_arm, write_model
 from niche_sim.config.library import show_path
 from niche_sim.config.schema import MOST_SEED, GeneratedScene
@@ -39,6 +42,7 @@ All measured in processor time (`python benchmarks/study_cost.py`; docs/studies.
 by them, so they are numbers of the program and not of a machine.
 """
 LONGEST_BATCH_S, SHORTEST_BATCH_S, FEWEST_BATCHES = 20.0, 1.0, 200
+SAY_EVERY_S, _MOST_SHARED = 5.0, 256
 _MOST_SHOWN = 10
 _TOGETHER = ("migration.",)
 """Parameters that the gate checks together with other keys; of all others it checks unit and range alone."""
@@ -76,7 +80,7 @@ def _read_base(study: Study) -> _Base:
     mapping |= {"scene": scene, "record": choose_record(study.experiment["record"], study.endpoints)}
     keys = [(f.name, tuple(find_keys(place, experiment.parameters) for place in f.places)) for f in study.factors]
     digest = hash_plain({name: entry.value for name, entry in experiment.parameters.items()})
-    experiment = build_experiment(mapping, study.name, parameters=experiment.parameters)
+    experiment = build_experiment(mapping, study.name, given=experiment)
     return _Base(experiment, mapping, digest, tuple(keys))
 
 
@@ -100,14 +104,40 @@ def build_point(study: Study, row: Mapping[str, Any]) -> Experiment:
         if (value := read_text(str(row[name])) if name in row else None) is not None  # one that is left out stays as it is
         for keys in places
     ]  # fmt: skip
-    if all(keys[0] == "override" and not keys[1].startswith(_TOGETHER) for keys, _ in moved):
+    if all(_stands_alone(keys) for keys, _ in moved):
         with suppress(InputError):  # of which the gate says more
-            changes = {keys[1]: value for keys, value in moved}
-            return replace(base.experiment, parameters=base.experiment.parameters.override(changes))
+            return _change(base, moved)
     mapping = base.mapping
     for keys, value in moved:
         mapping = put(mapping, keys, value)
-    return build_experiment(mapping, study.name, parameters=base.experiment.parameters)
+    # Drugs that no factor moves are known already: there are many numbers in them.
+    drugs = {name: drug for name, drug in mapping["drugs"].items() if drug is not base.mapping["drugs"].get(name)}
+    return build_experiment(mapping | {"drugs": drugs}, study.name, given=base.experiment)
+
+
+def _stands_alone(keys: tuple[str, ...]) -> bool:
+    """Whether the gate checks what is there by itself: most parameters, and courses."""
+    if keys[0] == "override":
+        return not keys[1].startswith(_TOGETHER)
+    return keys[0] == "arms" and keys[2] == "regimen"
+
+
+def _change(base: _Base, moved: list[tuple[tuple[str, ...], Any]]) -> Experiment:
+    """Return the experiment with parameters and courses changed: a tenth of the time that the whole gate takes.
+
+    Raises
+    ------
+    InputError
+        They are not sound, or of a drug that the experiment has not.
+    """
+    parameters = base.experiment.parameters.override({keys[1]: value for keys, value in moved if keys[0] == "override"})
+    regimens: dict[str, Any] = {}
+    for keys, value in moved:
+        if keys[0] == "arms":
+            held = regimens.get(keys[1], base.mapping["arms"][keys[1]]["regimen"])
+            regimens[keys[1]] = put(held, keys[3:], value)
+    experiment = replace(base.experiment, parameters=parameters)
+    return replace_regimens(experiment, regimens) if regimens else experiment
 
 
 def take_run(point: Experiment, replicate: int, arm: str) -> Experiment:
@@ -130,39 +160,63 @@ def build_run(study: Study, design_row: Mapping[str, Any], replicate: int, arm: 
 # ---------------------------------------------------------------- what a run is
 
 
-def _digest_niche(point: Experiment, base: _Base) -> str:
+class _Shared:
+    """What was found of parts that points share, the very same objects; most of a point is that of the one before."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, ...], tuple[tuple[Any, ...], Any]] = {}
+
+    def find(self, parts: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """Return what `make` found of these parts before, or finds now."""
+        key = tuple(map(id, parts))
+        if key not in self._found:
+            if len(self._found) > _MOST_SHARED:
+                self._found.clear()
+            self._found[key] = (parts, make())  # they are held, so that no other object comes to their number
+        return self._found[key][1]
+
+
+def _digest_niche(point: Experiment, base: _Base, shared: _Shared) -> str:
     """Return a hash of all that the state at time 0 follows from, but for seeds: of drugs, how many there are."""
     usual = base.experiment.parameters.entries
     moved = {  # few of hundreds: hashing all of them takes longer than all other checks
         name: entry.value for name, entry in point.parameters.entries.items()
         if entry is not usual[name] and entry.value != usual[name].value
     }  # fmt: skip
+    parts = (point.scene, point.patient, point.population, point.switches)
+    fixed = shared.find(parts, lambda: _digest_parts(point))
+    return hash_plain([base.digest, moved, fixed, point.tick_h, point.spin_up_h, len(point.drugs)])
+
+
+def _digest_parts(point: Experiment) -> str:
+    """Return a hash of scene, patient, population and switches."""
     scene = {key: value for key, value in write_model(point.scene).items() if key not in ("seed", "name", "title", "note")}
     if "file" in scene:  # of an image it counts what it holds, not where it is
         scene["file"] = hash_image(Path(scene["file"]))
-    return hash_plain([
-        base.digest, moved, scene, point.patient.mapping, point.population.model_dump(), point.tick_h, point.spin_up_h,
-        point.switches, len(point.drugs),
-    ])  # fmt: skip
+    return hash_plain([scene, point.patient.mapping, point.population.model_dump(), point.switches])
 
 
-def _digest_run(point: Experiment, niche: str, name: str) -> str:
+def _digest_drug(file: DrugFile, shared: _Shared) -> str:
+    return str(shared.find((file,), lambda: hash_plain(file.mapping)))
+
+
+def _digest_run(point: Experiment, niche: str, name: str, shared: _Shared) -> str:
     """Return a hash of all that one arm follows from, but for seeds; what differs in name only is the same."""
     arm = point.arms[name]
-    written = write_arm(arm)
+    written = shared.find((arm,), lambda: write_arm(arm))
     values = {key: point.parameters[key].replace(value).value for key, value in arm.override.items()}
     changed = {key: value for key, value in values.items() if value != point.parameters[key].value}
     switched = {key: value for key, value in arm.switches.items() if value != point.switches[key]}
-    given = {course.drug: point.drugs[course.drug].mapping for course in arm.regimen}
+    given = {course.drug: _digest_drug(point.drugs[course.drug], shared) for course in arm.regimen}
     return hash_plain([
         niche, point.length_h, point.record.series_h, changed, switched, written["regimen"], written.get("changes", []),
         given,
     ])  # fmt: skip
 
 
-def _digest_plan(point: Experiment, niche: str) -> str:
+def _digest_plan(point: Experiment, niche: str, shared: _Shared) -> str:
     """Return a hash of what runs have in common that one `simulation.Plan` serves: the niche, and the drugs as they are."""
-    return hash_plain([niche, {name: file.mapping for name, file in point.drugs.items()}])
+    return hash_plain([niche, {name: _digest_drug(file, shared) for name, file in point.drugs.items()}])
 
 
 def _seal(digest: str, seed: int, scene_seed: int | None) -> str:
@@ -202,8 +256,13 @@ class Points:
     run_s: list[float]
 
 
-def survey_points(study: Study, design: pd.DataFrame) -> Points:
+def survey_points(study: Study, design: pd.DataFrame, say: Callable[[str], None] = lambda text: None) -> Points:
     """Pass every point through the gate.
+
+    Parameters
+    ----------
+    say : callable, optional
+        Takes a line every few seconds.
 
     Raises
     ------
@@ -211,7 +270,11 @@ def survey_points(study: Study, design: pd.DataFrame) -> Points:
         The gate refuses some; the message has their numbers.
     """
     points, problems, refused, base = Points([], [], [], [], [], []), [], 0, _read_base(study)
-    for row in iterate_rows(study, design):
+    said, shared = time.monotonic(), _Shared()
+    for number, row in enumerate(iterate_rows(study, design)):
+        if time.monotonic() - said > SAY_EVERY_S:
+            said = time.monotonic()
+            say(f"{number:,} of {len(design):,} points checked")
         try:
             point = build_point(study, row)
         except ConfigError as error:
@@ -219,11 +282,11 @@ def survey_points(study: Study, design: pd.DataFrame) -> Points:
             if refused <= _MOST_SHOWN:
                 problems += [_tell_point(study, row, problem) for problem in error.problems]
             continue
-        niche = _digest_niche(point, base)
+        niche = _digest_niche(point, base, shared)
         own = None if point.scene.seed == point.seed else point.scene.seed
         voxels = _count_voxels(point)
-        points.spin_ups.append(_digest_plan(point, niche))
-        points.arms.append(tuple(_digest_run(point, niche, arm) for arm in study.arms))
+        points.spin_ups.append(_digest_plan(point, niche, shared))
+        points.arms.append(tuple(_digest_run(point, niche, arm, shared) for arm in study.arms))
         points.seeds.append((point.seed, own))
         points.voxels.append(voxels)
         spin_up_s, run_s = _predict_cost(point, voxels)
@@ -389,15 +452,19 @@ def forecast_memory(
     return {"driver": DRIVER_BYTES + tables, "worker": plan.ENGINE_BYTES + niche}
 
 
-def estimate(study: Study, design: pd.DataFrame, jobs: int = 1, points: Points | None = None) -> dict[str, Any]:
+def estimate(
+    study: Study, design: pd.DataFrame, jobs: int = 1, say: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
     """Return what a study needs, as plain numbers: points, runs, batches, hours of one core and of `jobs`, bytes.
+
+    `say` is as in `survey_points`.
 
     Raises
     ------
     ConfigError
         The gate refuses some points.
     """
-    points = survey_points(study, design) if points is None else points
+    points = survey_points(study, design, say)
     batches, unique, seconds = 0, 0, 0.0
     for batch in list_batches(study, design, points):
         starts = {run.spin_up: points.spin_up_s[run.point] for run in batch.runs}
