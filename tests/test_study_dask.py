@@ -405,11 +405,17 @@ def test_a_machine_without_the_queue_is_told_so(tmp_path, monkeypatch):
 SBATCH = """#!/bin/bash
 {refusal}
 cp "$1" {folder}/jobs/$$
+echo "Submitted batch job $$"
+[ -e {folder}/hold ] && exit
 setsid bash {folder}/jobs/$$ > {folder}/$$.out 2>&1 &
 echo $! > {folder}/$$.pid
-echo "Submitted batch job $$"
 """
-SCANCEL = "#!/bin/bash\nkill -TERM -- -$(cat {folder}/$1.pid)\n"
+SCANCEL = """#!/bin/bash
+mv {folder}/jobs/$1 {folder}/gone
+[ -e {folder}/$1.pid ] && kill -TERM -- -$(cat {folder}/$1.pid)
+exit 0
+"""
+SQUEUE = "#!/bin/bash\nls {folder}/jobs\n"
 
 
 class Queue:
@@ -417,8 +423,9 @@ class Queue:
 
     def __init__(self, folder, monkeypatch, refusal=""):
         self.folder, self.shared = folder / "queue", folder / "shared"
-        (self.folder / "jobs").mkdir(parents=True)
-        for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):
+        for name in ("jobs", "gone"):
+            (self.folder / name).mkdir(parents=True)
+        for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL), ("squeue", SQUEUE)):
             (self.folder / name).write_text(text.format(folder=self.folder, refusal=refusal))
             (self.folder / name).chmod(0o755)
         monkeypatch.setenv("PATH", f"{self.folder}:{os.environ['PATH']}")
@@ -431,10 +438,10 @@ class Queue:
         return DaskExecutor(QueuedWorkers("slurm", workers, needed | options, allow_remote=True), say=say)
 
     def count_jobs(self):
-        return len(list((self.folder / "jobs").iterdir()))
+        return len([*(self.folder / "jobs").iterdir(), *(self.folder / "gone").iterdir()])
 
     def cancel_all(self):
-        for job in (self.folder / "jobs").iterdir():
+        for job in list((self.folder / "jobs").iterdir()):
             subprocess.run([self.folder / "scancel", job.name], check=True)
 
     def list_living(self):
@@ -457,6 +464,30 @@ def test_a_job_that_a_queue_ends_is_asked_for_again_and_its_batches_run_there(tm
     assert said[1:] and all("jobs ended; asking slurm again" in line for line in said[1:])
     wait_until(lambda: not queue.list_living())
     assert list(queue.shared.iterdir()) == []
+
+
+def test_jobs_that_are_cancelled_before_they_begin_are_asked_for_again_and_ctrl_c_stays_what_it_was(tmp_path, monkeypatch):
+    queue, said, held = Queue(tmp_path, monkeypatch), [], signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(queues, "LIST_EVERY_S", 0.1)
+    (queue.folder / "hold").touch()
+
+    def cancel_pending():
+        wait_until(lambda: queue.count_jobs() == 2)
+        (queue.folder / "hold").unlink()
+        queue.cancel_all()
+
+    threading.Thread(target=cancel_pending).start()
+    found = [task.number for task, _ in queue.ask_for(4, said.append, cores="2").run(square, iter(make_tasks(4)))]
+    assert sorted(found) == [0, 1, 2, 3] and signal.getsignal(signal.SIGINT) is held
+    assert said[1:] and all("jobs ended; asking slurm again" in line for line in said[1:])
+
+
+@pytest.mark.parametrize("name", ["it's here", "file/below"])
+def test_a_folder_for_keys_that_cannot_be_used_is_named(name, tmp_path):
+    (tmp_path / "file").touch()
+    place = QueuedWorkers("slurm", 4, JOB | {"shared_temp_directory": str(tmp_path / name)}, allow_remote=True)
+    with pytest.raises(InputError, match="--job shared_temp_directory=.*name"):
+        place.write_job()
 
 
 def test_a_queue_that_refuses_a_job_is_quoted_at_once(tmp_path, monkeypatch):

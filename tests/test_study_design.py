@@ -162,6 +162,12 @@ def test_points_of_which_the_gate_reads_parts_are_those_that_it_reads_whole(writ
     assert len({point.drugs["zoledronate"].drug for point in moved}) == 20
 
 
+@pytest.mark.parametrize("place", ["arms", "arms.zoledronate", "drugs", "override", "time", "population", "switches"])
+def test_a_place_that_is_not_one_value_is_refused(write, place):
+    with pytest.raises(ConfigError, match=rf"factors.x.at: '{place}' is not one value: name one of it, e.g. \w+\."):
+        load_study(write(CONTROLLED.split("factors:")[0] + f"factors:\n  x: {{at: {place}, values: [a, b]}}\n"))
+
+
 def test_a_resolved_table_is_read_from_the_points_beside_it(write, tmp_path):
     (tmp_path / "points.csv").write_text("dose,division\n1 mg,true\n4 mg,false\n2.5 mg,true\n")
     text = CONTROLLED.split("design:")[0] + (

@@ -14,6 +14,7 @@ import shutil
 import socket
 import ssl
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -100,14 +101,22 @@ def open_scratch(root: Path | None = None) -> Iterator[str]:
                     if handle.read() == here:
                         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                         shutil.rmtree(left.parent)
-    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=root) as folder, (Path(folder) / "new").open("w") as handle:
-        handle.write(here)
-        handle.flush()
-        if fcntl is not None:
-            with suppress(OSError):  # some network disks have no locks: then nobody takes this one either
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        (Path(folder) / "new").rename(Path(folder) / "lock")  # only now: it is never seen without a holder
-        yield folder
+    folder = tempfile.mkdtemp(prefix=_SCRATCH, dir=root)
+    try:
+        with (Path(folder) / "new").open("w") as handle:
+            handle.write(here)
+            handle.flush()
+            if fcntl is not None:
+                with suppress(OSError):  # some network disks have no locks: then nobody takes this one either
+                    fcntl.flock(handle, fcntl.LOCK_EX)
+            (Path(folder) / "new").rename(Path(folder) / "lock")  # only now: it is never seen without a holder
+            yield folder
+    finally:
+        for _ in range(20):  # what ends just now may still write there
+            shutil.rmtree(folder, ignore_errors=True)
+            if not os.path.lexists(folder):
+                break
+            time.sleep(0.1)
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,10 @@ class _Watch:
         now = time.monotonic()
         if now - self.asked > _LOOK_EVERY_S:
             self.check()
-            self.threads, self.asked = sum(self.client.nthreads().values()), now
+            try:
+                self.threads, self.asked = sum(self.client.nthreads().values()), now
+            except (OSError, TimeoutError, RuntimeError) as error:  # lost between two looks
+                raise _tell_lost() from error
             self.seen = now if self.threads else self.seen
             self.place.check(now - self.seen)
         return self.threads

@@ -19,6 +19,11 @@ from niche_sim.units import quote
 Keys = tuple[str | int, ...]
 
 _HEADS = ("seed", "time", "population", "scene", "patient", "drugs", "switches", "arms", "override")
+_SEVERAL: dict[tuple[str, ...], str] = {
+    ("time",): "time.length", ("population",): "population.dormant_dtc", ("switches",): "switches.division",
+    ("drugs",): "drugs.zoledronate.pharmacokinetics.central_volume", ("arms",): "arms.*.regimen.0.dose",
+    ("override",): "dormancy.exit_rate",
+}  # fmt: skip
 _NEVER = {
     "parameters": "write the parameter as group.name",
     "record": "what is recorded follows from the endpoints",
@@ -61,6 +66,9 @@ def find_places(place: str, experiment: Mapping[str, Any], parameters: Mapping[s
     if keys[0] not in _HEADS:
         known = [*parameters, *_HEADS]
         raise InputError(f"neither a parameter nor a place of an experiment{suggest(place, known)}")
+    several = _SEVERAL.get(keys[:1] if keys[0] == "arms" and len(keys) == 2 else keys)
+    if several is not None:
+        raise InputError(f"{quote(place)} is not one value: name one of it, e.g. {several}")
     if keys[0] == "override":
         return find_places(keys[-1], experiment, parameters)
     found = list(_walk(experiment, keys, ()))

@@ -9,7 +9,11 @@ import inspect
 import itertools
 import logging
 import os
+import shlex
 import shutil
+import signal
+import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
@@ -41,6 +45,7 @@ SYSTEMS = {
 """Queues, and what dask-jobqueue calls them."""
 
 LOOK_EVERY_S = 10.0
+LIST_EVERY_S = 30.0
 GONE_S = 60.0  # a nanny starts a new worker in place of a dead one within seconds
 _LONGEST_WAIT_S = 600.0
 _MARK = "WHERE_A_JOB_LEAVES_ITS_EXIT_CODE"
@@ -112,21 +117,16 @@ class QueuedWorkers:
                 "network (TLS, with a certificate made for this study): add --allow-remote"
             )
         import_distributed()
-        try:
-            import dask_jobqueue
-        except ImportError as error:
-            raise InputError(f"--executor {self.system}: {install_hint('jobqueue')}") from error
+        dask_jobqueue = _import_jobqueue(self.system)
         kind = getattr(dask_jobqueue, SYSTEMS[self.system])
         given = _read_options(self.system, kind.job_cls, self.options)
-        root = Path(given.pop("shared_temp_directory", "~/.niche_sim")).expanduser()
-        prologue = [f"trap 'echo $? > \"{_MARK}\"' EXIT", *(f"export {name}=1" for name in ONE_THREAD)]
-        prologue += given.pop("job_script_prologue", [])
-        page = serve_page(self.dashboard)
-        try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"--job shared_temp_directory={root}: {error.strerror or error}; name another") from error
+        root, page = _find_root(given.pop("shared_temp_directory", "~/.niche_sim")), serve_page(self.dashboard)
         with use_config(self.dashboard), open_scratch(root) as folder:
+            prologue = [
+                f"[ -e {folder}/lock ] || exit 0",  # whom it would work for is gone
+                f"trap 'code=$?; [ -e {folder}/lock ] && echo $code > {_MARK}' EXIT",
+                *(f"export {name}=1" for name in ONE_THREAD), *given.pop("job_script_prologue", []),
+            ]  # fmt: skip
             try:
                 cluster = kind(
                     processes=given["cores"], security=_write_certificate(Path(folder)), scheduler_options=page,
@@ -138,6 +138,32 @@ class QueuedWorkers:
                 raise InputError(f"--executor {self.system}: {error}") from error
             with cluster:
                 yield cluster
+
+
+def _import_jobqueue(system: str) -> Any:
+    """Return dask-jobqueue, which changes on import what Ctrl-C does: it would end a study as if that were finished."""
+    held = signal.getsignal(signal.SIGINT)
+    try:
+        import dask_jobqueue
+    except ImportError as error:
+        raise InputError(f"--executor {system}: {install_hint('jobqueue')}") from error
+    if held is not None and signal.getsignal(signal.SIGINT) is not held:
+        signal.signal(signal.SIGINT, held)
+    return dask_jobqueue
+
+
+def _find_root(text: str) -> Path:
+    """Return the folder that nodes share, made if it is not there."""
+    root = Path(text).expanduser().absolute()
+    where = f"--job shared_temp_directory={root}"
+    if shlex.quote(str(root)) != str(root):
+        raise InputError(f"{where}: jobs have it in their script: name one of letters, digits and any of _ - . / alone")
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=root).close()
+    except OSError as error:
+        raise InputError(f"{where}: {error.strerror or error}; name another") from error
+    return root
 
 
 def _write_certificate(folder: Path) -> "Security":
@@ -202,6 +228,7 @@ class _Jobs:
         self.system, self.cluster, self.workers, self.say = system, cluster, workers, say
         self.wanted, self.fruitless, self.trouble, self.refusal = 0, 0, "", ""
         self.wait_s, self.ask_at, self.without_since, self.told_at = LOOK_EVERY_S, 0.0, time.monotonic(), 0.0
+        self.listed_at = time.monotonic()
         self._keeping: Future[None] | None = None
 
     @contextmanager
@@ -237,6 +264,7 @@ class _Jobs:
 
     async def _look(self, now: float) -> None:
         """Let go of the jobs that ended, and ask for others."""
+        await self._find_cancelled(now)
         before, alive = self.fruitless, {worker.name for worker in self.cluster.scheduler.workers.values()}
         for name, job in list(self.cluster.workers.items()):
             names = {f"{name}{suffix}" for suffix in self.cluster.worker_spec[name].get("group", [""])}
@@ -275,6 +303,22 @@ class _Jobs:
                     f"exit code {code}: read what it wrote, and see its script with --print-job; what is done is kept"
                 )
         return True
+
+    async def _find_cancelled(self, now: float) -> None:
+        """Mark what the queue no longer has of the jobs that have not begun: those leave no exit code. Of SLURM alone."""
+        waiting = {str(job.job_id): job for job in self.cluster.workers.values() if job.last_seen is None}
+        if self.system != "slurm" or not waiting or now - self.listed_at < LIST_EVERY_S:
+            return
+        self.listed_at = now
+        words = ["squeue", "--noheader", "--format=%i", f"--user={os.getuid()}"]
+        try:
+            asked = await asyncio.to_thread(subprocess.run, words, capture_output=True, text=True, timeout=LIST_EVERY_S)
+        except (OSError, subprocess.TimeoutExpired):
+            return
+        if asked.returncode == 0:
+            for number in waiting.keys() - set(asked.stdout.split()):
+                if not waiting[number].mark.exists():
+                    waiting[number].mark.write_text("unknown")
 
     async def _ask(self) -> bool:
         """Ask for what is missing; tell whether some was refused, and keep why."""

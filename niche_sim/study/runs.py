@@ -119,7 +119,7 @@ def _stands_alone(keys: tuple[str, ...]) -> bool:
     """Whether the gate checks what is there by itself: most parameters, and courses."""
     if keys[0] == "override":
         return not keys[1].startswith(_TOGETHER)
-    return keys[0] == "arms" and keys[2] == "regimen"
+    return keys[0] == "arms" and keys[2:3] == ("regimen",)
 
 
 def _change(base: _Base, moved: list[tuple[tuple[str, ...], Any]]) -> Experiment:
